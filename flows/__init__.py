@@ -1,0 +1,1 @@
+"""When things are done: the Prefect flows, readable top to bottom."""

@@ -1,0 +1,1 @@
+"""How things are done: one file per outside system. A task is one effect on one of them."""

@@ -1,0 +1,80 @@
+"""What a connection to a code review server must offer, whatever its kind, and the registry of the kinds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from headgate.changes import Change, Event
+
+
+class ConnectionProblem(Exception):
+    """The server cannot be used as configured: one sentence for a person, naming the connection and what to do."""
+
+
+class ReportRefused(Exception):
+    """The server understood the report and will never take it (change closed, no permission, submit refused).
+
+    The message is the server's reason in one sentence. Anything else that goes wrong is retried by the caller.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class FileComment:
+    path: str
+    line: int | None
+    message: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report on one change. `id` is unique to this report and found again in what the server shows of it,
+    so that `Connection.report` can be called again after any failure without speaking twice."""
+
+    id: str
+    change: Change
+    pipeline: str
+    message: str
+    labels: Mapping[str, int]
+    comments: tuple[FileComment, ...] = ()
+    submit: bool = False
+    notify: str = ""
+
+
+class Connection(Protocol):
+    """One configured code review server. All methods may be called concurrently from one event loop."""
+
+    name: str
+    canonical_hostname: str
+
+    async def check(self) -> None:
+        """Can it be reached with these credentials? Raises `ConnectionProblem` if not."""
+        ...
+
+    def events(self, since: datetime | None) -> AsyncIterator[Event]:
+        """Every event from now on, for ever, reconnecting by itself with back-off; and first, after every (re)connection,
+        what happened to changes updated since `since` (or since the last event seen), in order of time. Ids are
+        stable between the two ways an event can arrive."""
+        ...
+
+    async def change(self, number: int, patchset: int | None = None) -> Change:
+        """The change at `patchset` (the current one if None). Raises `LookupError` when there is none."""
+        ...
+
+    async def branches(self, project: str) -> Mapping[str, str]:
+        """Branch name (without refs/heads/) to commit. Raises `LookupError` for an unknown project."""
+        ...
+
+    def git(self, project: str) -> tuple[str, Mapping[str, str]]:
+        """The URL to fetch `project` from, and environment variables git needs for it (GIT_SSH_COMMAND, ...)."""
+        ...
+
+    async def report(self, report: Report) -> None:
+        """Say it on the change, once: a repeated call with an equal `id` finds the earlier one and does nothing.
+        Raises `ReportRefused` when it never will be taken."""
+        ...
+
+    async def close(self) -> None: ...
