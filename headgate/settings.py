@@ -1,0 +1,180 @@
+"""The one configuration file of an installation, as typed values.
+
+    state-dir: .headgate            # everything Headgate keeps here, relative to this file
+    tenants: main.yaml              # Zuul's tenant file
+    database: embedded              # or postgresql://user:password@host/name
+    prefect:
+      host: 127.0.0.1
+      port: 4200                    # or `url:` of a Prefect server that runs already
+    web:
+      host: 127.0.0.1
+      port: 8080
+    connections:
+      - {name: gerrit, driver: gerrit, server: review.example.org, user: zuul, sshkey: id_ed25519}
+    providers:
+      - {name: local, driver: local, labels: [local]}
+
+Connections and providers are checked by their drivers, which say which keys they take.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from headgate.problems import Problem
+
+
+class SettingsProblem(Problem):
+    """The configuration file is not right; one sentence with file, line and key."""
+
+
+def dashed(name: str) -> str:
+    """`state_dir` as it is written in the file: `state-dir`."""
+    return name.replace("_", "-")
+
+
+class Section(BaseModel):
+    """A part of the file: keys are written with dashes, and an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, alias_generator=AliasGenerator(alias=dashed))
+
+
+class PrefectSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(4200, ge=1, le=65535)
+    url: str | None = None
+    """`http(s)://…/api` of a server that runs already; none is started then."""
+    auth: str | None = None
+    """`user:password`, required to bind beyond loopback."""
+
+
+class WebSettings(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=1, le=65535)
+    url: str | None = None
+    """How others reach it, for links in reports; by default `http://HOST:PORT`."""
+
+
+class WorkerSettings(Section):
+    changes: int = Field(200, ge=1)
+    """Change runs at once in one worker."""
+    jobs: int = Field(20, ge=1)
+    """Job runs at once in one worker."""
+
+
+class Settings(Section):
+    state_dir: Path = Path(".headgate")
+    tenants: Path
+    database: str = "embedded"
+    prefect: PrefectSettings = PrefectSettings()
+    web: WebSettings = WebSettings()
+    worker: WorkerSettings = WorkerSettings()
+    connections: tuple[dict[str, Any], ...] = Field(min_length=1)
+    providers: tuple[dict[str, Any], ...] = ()
+    keep_days: int = Field(90, ge=1)
+    """Left items, their builds and logs are deleted after that many days."""
+    directory: Path = Path()
+    """Where the file is; relative paths in it start there."""
+
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value != "embedded" and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError(f"'{value}' is neither 'embedded' nor a postgresql:// URL")
+        return value
+
+    @property
+    def state(self) -> Path:
+        return (self.directory / self.state_dir).resolve()
+
+    @property
+    def tenant_file(self) -> Path:
+        return (self.directory / self.tenants).resolve()
+
+    @property
+    def prefect_url(self) -> str:
+        """Where Prefect's API is."""
+        return self.prefect.url or f"http://{self.prefect.host}:{self.prefect.port}/api"
+
+    @property
+    def prefect_ui(self) -> str:
+        return self.prefect_url.removesuffix("/api").rstrip("/")
+
+    @property
+    def web_url(self) -> str:
+        return (self.web.url or f"http://{self.web.host}:{self.web.port}").rstrip("/")
+
+
+def _line_of(node: yaml.Node | None, path: tuple[int | str, ...]) -> int | None:
+    """The line (from 1) of the innermost key of `path` that is in the document."""
+    line = None if node is None else node.start_mark.line + 1
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value in (step, dashed(str(step))):
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _sentence(error: Any, model: type[BaseModel]) -> str:
+    location = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = [dashed(name) for name in _model_at(model, error["loc"][:-1]).model_fields if name != "directory"]
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"allowed are {', '.join(sorted(known))}."
+        return f"'{location}' is not a known key; {hint}"
+    if error["type"] == "missing":
+        return f"'{location}' is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    return f"'{location}': {message[0].lower()}{message[1:]}" + (f" (found {error['input']!r})." if "found" not in message else ".")
+
+
+def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    for step in path:
+        for name, field in model.model_fields.items():
+            if step in (name, dashed(name)) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                model = field.annotation
+    return model
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def parse_section(model: type[AnySection], value: Any, where: str) -> AnySection:
+    """`value` checked against a driver's own settings model. Raises `SettingsProblem` beginning with `where`."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as problem:
+        raise SettingsProblem(f"{where}: {_sentence(problem.errors()[0], model)}") from problem
+
+
+def parse_settings(text: str, path: Path) -> Settings:
+    """The file's text as settings. Raises `SettingsProblem` with file, line and key of the first thing that is wrong."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
+        raise SettingsProblem(f"{path}:{line}: this is not YAML: {problem.problem}.") from problem
+    except yaml.YAMLError as problem:
+        raise SettingsProblem(f"{path}: this is not YAML: {problem}.") from problem
+    if not isinstance(value, dict):
+        raise SettingsProblem(f"{path}:1: expected keys such as 'tenants:' and 'connections:', found {type(value).__name__}.")
+    try:
+        return Settings.model_validate({**value, "directory": path.parent.absolute()})
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        raise SettingsProblem(f"{path}:{_line_of(node, error['loc']) or 1}: {_sentence(error, Settings)}") from problem

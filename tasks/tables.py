@@ -1,0 +1,187 @@
+"""The tables of the store. Changed only together with a migration in `tasks/migrations/versions`."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _moment(name: str, **keywords: object) -> Column[object]:
+    return Column(name, DateTime(timezone=True), **keywords)  # type: ignore[arg-type]  # SQLAlchemy's own keywords, passed on
+
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", String, primary_key=True, comment="names this installation on everything it owns outside"),
+    _moment("created", nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sequence", BigInteger, Identity(), nullable=False, unique=True),
+    Column("connection", String, nullable=False),
+    Column("type", String, nullable=False),
+    _moment("created", nullable=False),
+    Column("body", JSONB, nullable=False),
+    _moment("handled"),
+    Column("outcome", Text, nullable=False, server_default=""),
+)
+Index("ix_events_new", events.c.sequence, postgresql_where=events.c.handled.is_(None))
+Index("ix_events_connection", events.c.connection, events.c.created)
+
+layouts = Table(
+    "layouts",
+    metadata,
+    Column("id", String, primary_key=True, comment="digest of the branches below"),
+    Column("tenant", String, nullable=False),
+    Column("branches", JSONB, nullable=False, comment="canonical project -> branch -> commit the configuration was read at"),
+    _moment("created", nullable=False),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("project", String, nullable=False),
+    Column("change", JSONB, nullable=False),
+    Column("change_key", String, nullable=False, comment="connection/number/patchset, to look up by"),
+    _moment("enqueued", nullable=False),
+    Column("event", String, nullable=False, server_default=""),
+    Column("flow_run", String),
+    _moment("dequeued"),
+    Column("reason", Text, nullable=False, server_default=""),
+    _moment("cancelled"),
+)
+Index("ix_items_live", items.c.tenant, items.c.pipeline, postgresql_where=items.c.dequeued.is_(None))
+Index("ix_items_change_key", items.c.change_key)
+Index("ix_items_flow_run", items.c.flow_run)
+
+buildsets = Table(
+    "buildsets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("item", String, ForeignKey("items.id", ondelete="CASCADE"), nullable=False, index=True),
+    _moment("created", nullable=False),
+    Column("projects", JSONB, nullable=False),
+    Column("graph", JSONB),
+    Column("problem", String),
+    Column("messages", JSONB, nullable=False),
+)
+
+builds = Table(
+    "builds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("buildset", String, ForeignKey("buildsets.id", ondelete="CASCADE"), nullable=False),
+    Column("job", String, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("voting", Boolean, nullable=False),
+    Column("flow_run", String),
+    _moment("created", nullable=False),
+    _moment("started"),
+    _moment("ended"),
+    Column("result", String),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("nodes", JSONB, nullable=False, server_default="[]"),
+    Column("data", JSONB, nullable=False, server_default="{}"),
+    Column("warnings", JSONB, nullable=False, server_default="[]"),
+    UniqueConstraint("buildset", "job", "round", "attempt"),
+)
+Index("ix_builds_created", builds.c.created)
+Index("ix_builds_job", builds.c.job, builds.c.created)
+
+node_requests = Table(
+    "node_requests",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("build", String, ForeignKey("builds.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("labels", JSONB, nullable=False, comment="one label per node, in the nodeset's order"),
+    Column("priority", Integer, nullable=False),
+    Column("project", String, nullable=False),
+    Column("tenant", String, nullable=False),
+    _moment("created", nullable=False),
+    Column("provider", String),
+    Column("state", String, nullable=False, comment="requested, pending, fulfilled, failed, released"),
+    Column("reason", Text, nullable=False, server_default=""),
+)
+Index("ix_node_requests_open", node_requests.c.created, postgresql_where=node_requests.c.state.in_(["requested", "pending"]))
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("request", String, ForeignKey("node_requests.id", ondelete="SET NULL"), index=True),
+    Column("position", Integer, nullable=False),
+    Column("label", String, nullable=False),
+    Column("provider", String, nullable=False),
+    Column("state", String, nullable=False, comment="building, in-use, used (to be destroyed), deleted"),
+    Column("worker", String, comment="who is bringing it up or using it"),
+    _moment("created", nullable=False),
+    _moment("deleted"),
+    Column("node", JSONB, comment="providers.base.Node once it is up"),
+)
+Index("ix_nodes_live", nodes.c.provider, postgresql_where=nodes.c.deleted.is_(None))
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("item", String, ForeignKey("items.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("buildset", String, ForeignKey("buildsets.id", ondelete="CASCADE"), index=True),
+    Column("kind", String, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("labels", JSONB, nullable=False),
+    Column("comments", JSONB, nullable=False, server_default="[]"),
+    _moment("created", nullable=False),
+    _moment("sent"),
+    Column("refused", Text, nullable=False, server_default=""),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("lease", BigInteger, nullable=False, comment="key of the advisory lock its own database session holds while it lives"),
+    Column("hostname", String, nullable=False),
+    Column("process", Integer, nullable=False),
+    _moment("started", nullable=False),
+    _moment("gone"),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("flow_run", String, primary_key=True),
+    Column("worker", String, ForeignKey("workers.id", ondelete="CASCADE"), nullable=False),
+    _moment("claimed", nullable=False),
+    comment="flow runs a worker is running now; a claim of a worker whose lease is free is a crashed run",
+)
