@@ -1,0 +1,330 @@
+"""Which provider serves which node request now.
+
+Law: requests are considered by precedence, then relative priority (fair share), then age. A request gets all its nodes from
+one provider and zone, or none yet. Ready nodes are used first. A request that cannot be served now stops nobody behind it
+in that order, until it has waited `PATIENCE`: from then on one provider's freed room is kept for it (one such request per
+provider), so those behind it cannot starve it either. A provider that can never serve a request, or failed it as often as
+it may, is passed over; when none is left the request is refused (NODE_FAILURE).
+
+Room is what `Capacity` allows minus every node that is recorded, whatever its state: what may exist takes room.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+PATIENCE = timedelta(minutes=5)
+PRECEDENCES: Mapping[str, int] = {"high": 100, "normal": 200, "low": 300}
+"""A pipeline's precedence as a number that sorts (Zuul's own numbers; pools of ready nodes ask with 900)."""
+
+
+class NodeState(StrEnum):
+    """`building` until it can be logged in to; `ready` belongs to a request or waits in the pool; `in-use` by a build;
+    `hold` is kept for a person; `failed` did not come up; `deleting` goes away. A node never returns to `ready`."""
+
+    BUILDING = "building"
+    READY = "ready"
+    IN_USE = "in-use"
+    HOLD = "hold"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What one node takes. `ram` is MiB."""
+
+    cores: int = 0
+    ram: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much may ever exist at once, `None` for no limit. `ram` is MiB; `labels` limits single labels.
+
+    What strangers take of a quota today is not in it: a provider answers `AtCapacity` then, and its offer is `full`."""
+
+    nodes: int | None = None
+    cores: int | None = None
+    ram: int | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A provider as the rules see it: what its labels take, its limits now, and how it is preferred (lower is first).
+
+    `full` says that it answered "no room" since it last gave something back, whatever the counting says. A request may
+    fail `launch_attempts` nodes here before it goes elsewhere. Without zones everything is in the one zone `""`.
+    """
+
+    name: str
+    labels: Mapping[str, Size]
+    capacity: Capacity = Capacity()
+    priority: int = 100
+    zones: tuple[str, ...] = ("",)
+    launch_attempts: int = 3
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node we know of. `request` is empty for a node of the ready pool."""
+
+    id: str
+    label: str
+    provider: str
+    state: NodeState
+    zone: str = ""
+    request: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Nodes one build waits for, one label per node. `provider` is set from the first `Launch` on; `failures` counts the
+    nodes that failed there for it; `declined` names providers that have given up on it."""
+
+    id: str
+    labels: tuple[str, ...]
+    created: datetime
+    precedence: int = PRECEDENCES["normal"]
+    relative_priority: int = 0
+    provider: str = ""
+    zone: str = ""
+    failures: int = 0
+    declined: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Record a `building` node of `request` for each of `labels`, take the ready nodes `reuse` for it, and launch."""
+
+    request: str
+    provider: str
+    zone: str
+    labels: tuple[str, ...]
+    reuse: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The request is complete: hand it its nodes, in the order of its labels."""
+
+    request: str
+    provider: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """`provider` will not serve `request`: destroy what it launched for it, and remember not to ask there again."""
+
+    request: str
+    provider: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Nobody can ever serve the request: NODE_FAILURE, and why."""
+
+    request: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destroy:
+    """Take this node away."""
+
+    node: str
+
+
+Action = Launch | Grant | Decline | Refuse | Destroy
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, in order, and for each request that still waits one sentence why."""
+
+    actions: tuple[Action, ...]
+    waiting: Mapping[str, str]
+
+
+def decide(requests: Sequence[Request], nodes: Sequence[NodeRecord], offers: Sequence[Offer], now: datetime) -> Plan:
+    """One pass over every open request. Repeating it after its actions are recorded decides nothing twice."""
+    own: dict[str, list[NodeRecord]] = {}
+    for node in nodes:
+        if node.request:
+            own.setdefault(node.request, []).append(node)
+    market = _Market(offers, nodes)
+    actions: list[Action] = []
+    waiting: dict[str, str] = {}
+    for request in sorted(requests, key=_order):
+        if request.provider:
+            taken, why = _follow(request, own.get(request.id, []), market.offers.get(request.provider))
+        else:
+            taken, why = market.place(request, impatient=now - request.created >= PATIENCE)
+        actions += taken
+        if why:
+            waiting[request.id] = why
+    return Plan(tuple(actions), waiting)
+
+
+def _order(request: Request) -> tuple[int, int, datetime, str]:
+    return (request.precedence, request.relative_priority, request.created, request.id)
+
+
+def _follow(request: Request, nodes: Sequence[NodeRecord], offer: Offer | None) -> tuple[list[Action], str]:
+    """A request that has its provider: complete it, replace what failed, or give up there."""
+    failed = [node for node in nodes if node.state is NodeState.FAILED]
+    if offer is None or request.failures >= offer.launch_attempts:
+        return [Decline(request.id, request.provider, tuple(node.id for node in nodes))], ""
+    alive = [node for node in nodes if node.state in (NodeState.BUILDING, NodeState.READY)]
+    missing = Counter(request.labels)
+    missing.subtract(node.label for node in alive)
+    if lost := tuple(missing.elements()):
+        again = Launch(request.id, request.provider, request.zone, lost)
+        return [*(Destroy(node.id) for node in failed), again], f"{len(lost)} of {len(request.labels)} nodes are launched again"
+    if all(node.state is NodeState.READY for node in alive):
+        return [Grant(request.id, request.provider, _in_order(request.labels, alive))], ""
+    building = sum(node.state is NodeState.BUILDING for node in alive)
+    return [], f"{building} of {len(request.labels)} nodes are starting at {request.provider}"
+
+
+def _in_order(labels: Iterable[str], nodes: Iterable[NodeRecord]) -> tuple[str, ...]:
+    shelf: dict[str, list[str]] = {}
+    for node in nodes:
+        shelf.setdefault(node.label, []).append(node.id)
+    return tuple(shelf[label].pop(0) for label in labels)
+
+
+class _Room:
+    """What one provider can still take during this pass."""
+
+    def __init__(self, offer: Offer, nodes: Sequence[NodeRecord]) -> None:
+        self.offer = offer
+        limit = offer.capacity
+        self.limits: dict[str, int] = {f"label {label}": count for label, count in limit.labels.items()}
+        self.limits |= {
+            name: value for name, value in (("nodes", limit.nodes), ("cores", limit.cores), ("MiB ram", limit.ram)) if value is not None
+        }
+        self.used: Counter[str] = Counter()
+        self.ready: dict[tuple[str, str], list[str]] = {}
+        self.kept_for = ""
+        for node in nodes:
+            self.used.update(self.needs((node.label,)))
+            if node.state is NodeState.READY and not node.request:
+                self.ready.setdefault((node.zone, node.label), []).append(node.id)
+
+    def needs(self, labels: Iterable[str]) -> Counter[str]:
+        total: Counter[str] = Counter()
+        for label in labels:
+            size = self.offer.labels.get(label, Size())
+            total.update({"nodes": 1, f"label {label}": 1, "cores": size.cores, "MiB ram": size.ram})
+        return total
+
+    def shortage(self, labels: Sequence[str], empty: bool = False) -> str:
+        """What is lacking for `labels` (were nothing else here, if `empty`), or `""`."""
+        for name, amount in self.needs(labels).items():
+            limit = self.limits.get(name)
+            used = 0 if empty else self.used[name]
+            if limit is not None and amount and used + amount > limit:
+                return f"{name}: {used} of {limit} taken, {amount} needed"
+        return ""
+
+    def split(self, labels: Sequence[str], zone: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ready nodes of `zone` that fit, and the labels that must be launched besides."""
+        shelf = {label: list(self.ready.get((zone, label), ())) for label in set(labels)}
+        reuse: list[str] = []
+        rest: list[str] = []
+        for label in labels:
+            if shelf[label]:
+                reuse.append(shelf[label].pop(0))
+            else:
+                rest.append(label)
+        return tuple(reuse), tuple(rest)
+
+    def take(self, reuse: tuple[str, ...], rest: tuple[str, ...]) -> None:
+        for shelf in self.ready.values():
+            shelf[:] = [node for node in shelf if node not in reuse]
+        self.used.update(self.needs(rest))
+
+
+class _Market:
+    """All providers during one pass. Room only shrinks in a pass, so a shape that found none is not tried again."""
+
+    def __init__(self, offers: Sequence[Offer], nodes: Sequence[NodeRecord]) -> None:
+        self.offers = {offer.name: offer for offer in offers}
+        by_provider: dict[str, list[NodeRecord]] = {}
+        for node in nodes:
+            by_provider.setdefault(node.provider, []).append(node)
+        self.rooms = [_Room(offer, by_provider.get(offer.name, [])) for offer in offers]
+        self.blocked: dict[tuple[tuple[str, ...], frozenset[str]], tuple[str, list[_Room]]] = {}
+
+    def place(self, request: Request, impatient: bool) -> tuple[list[Action], str]:
+        """Start the request where it is served best now; or say why it waits."""
+        shape = (request.labels, request.declined)
+        if shape not in self.blocked:
+            able, why_not = self._able(request)
+            if not able:
+                return [Refuse(request.id, why_not)], ""
+            found, reason = self._best(request, able)
+            if found is not None:
+                return [found], ""
+            self.blocked[shape] = (reason, able)
+        reason, able = self.blocked[shape]
+        if impatient:
+            self._keep(able, request)
+        return [], reason
+
+    def _best(self, request: Request, able: Sequence[_Room]) -> tuple[Launch | Grant | None, str]:
+        """Most ready nodes first, then the provider's priority, then the one with fewest nodes."""
+        best: tuple[tuple[int, int, int], _Room, str, tuple[str, ...], tuple[str, ...]] | None = None
+        reason = ""
+        for room in able:
+            for zone in room.offer.zones:
+                reuse, rest = room.split(request.labels, zone)
+                lack = self._lack(room, rest)
+                if lack:
+                    reason = reason or f"{room.offer.name} has no room ({lack})"
+                    continue
+                rank = (len(rest), room.offer.priority, room.used["nodes"])
+                if best is None or rank < best[0]:
+                    best = (rank, room, zone, reuse, rest)
+        if best is None:
+            return None, reason
+        _, room, zone, reuse, rest = best
+        room.take(reuse, rest)
+        name = room.offer.name
+        return (Launch(request.id, name, zone, rest, reuse) if rest else Grant(request.id, name, reuse)), ""
+
+    def _able(self, request: Request) -> tuple[list[_Room], str]:
+        """Providers that could serve it were they empty; or the sentence why none can."""
+        named = [room for room in self.rooms if all(label in room.offer.labels for label in request.labels)]
+        if not named:
+            unknown = sorted(label for label in set(request.labels) if not any(label in room.offer.labels for room in self.rooms))
+            together = ", ".join(sorted(set(request.labels)))
+            return [], f"no provider has the label {', '.join(unknown)}" if unknown else f"no one provider has all of the labels {together}"
+        willing = [room for room in named if room.offer.name not in request.declined]
+        if not willing:
+            return [], f"every provider failed to launch it ({', '.join(sorted(request.declined))})"
+        lacks = {room.offer.name: room.shortage(request.labels, empty=True) for room in willing}
+        able = [room for room in willing if not lacks[room.offer.name]]
+        return able, "; ".join(f"{name} can never hold it ({lack})" for name, lack in lacks.items() if lack)
+
+    def _lack(self, room: _Room, rest: tuple[str, ...]) -> str:
+        if not rest:
+            return ""
+        if room.offer.full:
+            return "it said so"
+        return room.shortage(rest) or (f"kept for request {room.kept_for}, which waits longer" if room.kept_for else "")
+
+    def _keep(self, able: Sequence[_Room], request: Request) -> None:
+        """Keep one provider's freed room for a request that has waited long; what is free now is promised with it."""
+        free = [room for room in able if not room.kept_for]
+        if free:
+            min(free, key=lambda room: (room.offer.priority, room.used["nodes"])).kept_for = request.id
