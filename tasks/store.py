@@ -109,9 +109,8 @@ class Store:
     async def last_event(self, connection_name: str) -> datetime | None:
         """When the newest event known of a connection happened, by that server's clock."""
         async with self._engine.connect() as connection:
-            return (
-                await connection.execute(sa.select(sa.func.max(t.events.c.created)).where(t.events.c.connection == connection_name))
-            ).scalar()
+            newest = await connection.scalar(sa.select(sa.func.max(t.events.c.created)).where(t.events.c.connection == connection_name))
+            return newest if isinstance(newest, datetime) else None
 
     # --- items ------------------------------------------------------------------------------------------------------------------------
 
@@ -445,14 +444,16 @@ class Store:
             rows = await connection.execute(sa.select(t.workers.c.id).where(t.workers.c.gone.is_(None), sa.text(f"not exists ({held})")))
             return [row.id for row in rows]
 
-    async def claim(self, flow_run: str, worker_id: str) -> None:
-        """Write down that a worker is about to run a flow run."""
+    async def claim(self, flow_run: str, worker_id: str) -> bool:
+        """Write down that a worker is about to run a flow run; False when another one holds it (dead or alive)."""
         async with self._engine.begin() as connection:
-            await connection.execute(
+            claimed = await connection.execute(
                 insert(t.claims)
                 .values(flow_run=flow_run, worker=worker_id, claimed=_now())
-                .on_conflict_do_update(index_elements=[t.claims.c.flow_run], set_={"worker": worker_id, "claimed": _now()})
+                .on_conflict_do_nothing(index_elements=[t.claims.c.flow_run])
+                .returning(t.claims.c.flow_run)
             )
+            return claimed.first() is not None
 
     async def unclaim(self, flow_run: str, worker_id: str) -> None:
         async with self._engine.begin() as connection:

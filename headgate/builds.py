@@ -1,0 +1,85 @@
+"""What the builds of one buildset add up to: which jobs may start, which are skipped, and the buildset's result.
+
+Law: the build that counts for a job is the newest attempt of its newest round. A job starts when every dependency has ended; it is SKIPPED
+when a dependency that ran failed, or a hard one was skipped. A buildset succeeds when no voting job failed and not all were skipped.
+Source of the rules: Zuul 14.3 (`voting: false` never decides; SKIPPED is neither good nor bad).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from headgate.jobs import FrozenJob, JobGraph
+from headgate.records import Build
+
+SUCCESS, FAILURE, SKIPPED, CANCELED = "SUCCESS", "FAILURE", "SKIPPED", "CANCELED"
+NOOP = "noop"
+"""The name of the job that Zuul defines itself: it always succeeds and runs nothing."""
+
+
+def current(builds: Iterable[Build]) -> dict[str, Build]:
+    """The build that counts for each job."""
+    found: dict[str, Build] = {}
+    for build in builds:
+        known = found.get(build.job)
+        if known is None or (build.round, build.attempt) > (known.round, known.attempt):
+            found[build.job] = build
+    return found
+
+
+def results(builds: Iterable[Build]) -> dict[str, str]:
+    """Job to result, for jobs that have one."""
+    return {name: build.result for name, build in current(builds).items() if build.result is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What to do now. `start` and `skip` are in the graph's order; `done` when every job has a result."""
+
+    start: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    done: bool = False
+
+
+def _skipped(job: FrozenJob, known: Mapping[str, str]) -> bool:
+    for dependency in job.dependencies:
+        result = known.get(dependency.name)
+        if result == SKIPPED and dependency.soft:
+            continue
+        if result not in (None, SUCCESS):
+            return True
+    return False
+
+
+def next_jobs(graph: JobGraph, known: Mapping[str, str], begun: Iterable[str] = ()) -> Next:
+    """Which jobs to start and to skip, given the results there are and the jobs that have begun already."""
+    known = dict(known)
+    skip: list[str] = []
+    while skipped := [job.name for job in graph.jobs if job.name not in known and _skipped(job, known)]:
+        skip += skipped
+        known.update(dict.fromkeys(skipped, SKIPPED))
+    waiting = [job for job in graph.jobs if job.name not in known and job.name not in set(begun)]
+    names = set(graph.names)
+    start = [job.name for job in waiting if all(d.name in known for d in job.dependencies if d.name in names)]
+    return Next(tuple(start), tuple(name for name in graph.names if name in skip), all(name in known for name in names))
+
+
+def failing(graph: JobGraph, known: Mapping[str, str]) -> tuple[str, ...]:
+    """The voting jobs that keep the buildset from succeeding, in the graph's order."""
+    return tuple(job.name for job in graph.jobs if job.voting and known.get(job.name) not in (None, SUCCESS, SKIPPED))
+
+
+def buildset_result(graph: JobGraph, known: Mapping[str, str]) -> str | None:
+    """SUCCESS or FAILURE once every job has a result, else None."""
+    if any(name not in known for name in graph.names):
+        return None
+    if failing(graph, known) or all(known[name] == SKIPPED for name in graph.names):
+        return FAILURE
+    return SUCCESS
+
+
+def seconds(build: Build, now: datetime) -> float:
+    """How long a build has run."""
+    return 0.0 if build.started is None else ((build.ended or now) - build.started).total_seconds()
