@@ -1,4 +1,7 @@
-"""What a connection to a code review server must offer, whatever its kind, and the registry of the kinds."""
+"""What a connection to a code review server must offer, whatever its kind, and the registry of the kinds.
+
+`tests/test_connections.py` is the contract, and every kind passes it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from headgate.changes import Change, Event
+from tasks.connection_settings import ConnectionSettings, GerritSettings
 
 
 class ConnectionProblem(Exception):
@@ -78,3 +82,18 @@ class Connection(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def open_connection(settings: ConnectionSettings) -> Connection:
+    """The connection these settings describe. It touches nothing outside yet: `check` does.
+
+    A kind of connection is one settings class, one file and one line here. The files are imported when first needed,
+    because they import this one, and because asyncssh costs 0.2 s that a place without Gerrit need not pay.
+    """
+    if isinstance(settings, GerritSettings):
+        from tasks.gerrit import GerritConnection
+
+        return GerritConnection(settings)
+    from tasks.local_git import LocalGitConnection
+
+    return LocalGitConnection(settings)
