@@ -1,18 +1,30 @@
 """What a provider of nodes must offer. One flat file per kind implements `Provider`; `providers.registry` names them.
 
-Every method is repeatable: whoever calls may have been killed in the middle of the last call. `tests/test_providers.py`
-is the contract, and every provider passes it.
+Every method is repeatable: whoever calls may have been killed in the middle of the last call, and several processes may use
+one provider at once. What a provider knows is derived from what exists there, never from its own memory.
+`tests/test_providers.py` is the contract, and every provider passes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from headgate.nodes import Capacity, Size
+
+Isolation = Literal["process", "namespace", "machine"]
+"""What stands between a job on a node and others: `process` (a sandboxed process, or a user of a shared host), `namespace`
+(its own file tree, processes and network on a shared kernel), `machine` (its own kernel)."""
 
 
 class LaunchFailed(Exception):
-    """The node did not come up; one sentence why. The caller may try again, here or elsewhere."""
+    """The node did not come up; one sentence why. The caller may try again, here or elsewhere.
+
+    `console` is what the node said while it started, as far as it is known.
+    """
 
     def __init__(self, message: str, console: str = "") -> None:
         super().__init__(message)
@@ -23,11 +35,18 @@ class AtCapacity(LaunchFailed):
     """Nothing is wrong but there is no room now: the request goes back to the queue and no attempt is counted."""
 
 
+class DestroyFailed(Exception):
+    """Something of the node is left (one sentence why); `owned` still lists it and `destroy` must be called again."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One node to launch. `id` is ours, unique for ever; `owner` names this Headgate installation for leak detection.
+    """One node to launch. `id` is ours, unique for ever, of letters, digits and hyphens; `owner` names this Headgate
+    installation for leak detection.
 
-    `public_key` is this build's own OpenSSH public key line: the only credential that may log in as the node's user.
+    `public_key` is an OpenSSH public key line: the only credential that may log in as the node's user (the build's own, or
+    the pool's when the node is launched ahead of any build; who hands it over then replaces it). `request` is shared by
+    nodes launched for one request: they can reach each other. `zone` is one of the provider's. `tags` are for people.
     """
 
     id: str
@@ -35,13 +54,20 @@ class NodeSpec:
     owner: str
     public_key: str
     hostname: str = ""
+    request: str = ""
+    zone: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node that is up and reachable. `connection` is Ansible's (`ssh`, or `local` inside the build's sandbox);
-    `host_keys` are known_hosts key parts (`ssh-ed25519 AAAA...`); `home` is the user's home directory on the node."""
+    """A node that is up and reachable. `connection` is Ansible's (`ssh`, or `local` inside the build's sandbox).
+
+    With `ssh`, `host_keys` are known_hosts key parts (`ssh-ed25519 AAAA...`), never empty: every later connection verifies
+    them. `home` is the user's home directory on the node, `python_path` an interpreter that exists there. Without
+    `private_key_path` the key of `NodeSpec.public_key` logs in; with it, that file on this machine does. `slot` tells
+    apart nodes that share one host. `attributes` reach the inventory as `nodepool.node_properties`.
+    """
 
     id: str
     label: str
@@ -58,35 +84,78 @@ class Node:
     region: str = ""
     zone: str = ""
     cloud: str = ""
+    host_id: str = ""
+    private_ipv4: str = ""
+    public_ipv4: str = ""
+    public_ipv6: str = ""
+    slot: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """How many nodes may exist at once, `None` for no limit of the provider's own."""
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
 
-    nodes: int | None
+
+class Settings(BaseModel):
+    """Base of every settings model: keys as in Nodepool's configuration (`max-servers`), unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_kebab, populate_by_name=True)
+
+
+class ProviderSettings(Settings):
+    """What every provider can be told. `priority`: lower is preferred. `launch_retries`: further tries after the first."""
+
+    name: str = Field(min_length=1)
+    driver: str
+    priority: int = 100
+    launch_retries: int = Field(default=3, ge=0)
+    max_concurrency: int = Field(default=0, ge=0, description="launches at once, 0 for no limit")
 
 
 class Provider(Protocol):
-    """A configured place that nodes come from."""
+    """A configured place that nodes come from. All methods may be called concurrently from one event loop.
 
-    name: str
-    labels: frozenset[str]
+    Providers that ask a remote listing share one answer among all waiting launches, so that cost does not grow with nodes.
+    """
 
-    async def capacity(self) -> Capacity: ...
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> ProviderSettings: ...
+
+    @property
+    def isolation(self) -> Isolation: ...
+
+    @property
+    def labels(self) -> Mapping[str, Size]:
+        """What one node of each label takes of `capacity`."""
+        ...
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Where its nodes can be; `("",)` when it makes no difference."""
+        ...
+
+    async def capacity(self) -> Capacity:
+        """How much may ever exist at once: the settings' limits and the cloud's quota, whichever is less."""
+        ...
 
     async def launch(self, spec: NodeSpec) -> Node:
         """Bring the node up and wait until it can be logged in to. Called again with the same `spec.id` it returns the same
-        node. Raises `LaunchFailed`; then nothing of the node is left, or `owned` still lists it."""
+        node, whoever called first. Raises `AtCapacity`, with nothing begun, or `LaunchFailed`. After a failure or a
+        cancellation nothing of the node is left, or `owned` still lists it."""
         ...
 
     async def destroy(self, node_id: str) -> None:
-        """Take the node away with all that belongs to it. An unknown id is no error."""
+        """Take the node away with all that belongs to it (disks, ports, addresses, keys), also while it is launching. An
+        unknown id is no error. Raises `DestroyFailed` while something is left."""
         ...
 
     async def owned(self, owner: str) -> tuple[str, ...]:
-        """Ids of every node that exists there and belongs to `owner`, however it came about."""
+        """Ids of every node of which anything exists there that belongs to `owner`, however it came about, sorted."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give back connections. Nodes stay as they are. May be called twice."""
+        ...

@@ -5,9 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
+from queue import Queue
 
 import asyncssh
 
@@ -53,19 +56,24 @@ class Sshd:
         configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
         assert program, "sshd is not installed (Debian: openssh-server)"
-        self._process = subprocess.Popen([program, "-D", "-e", "-f", str(configuration)], stderr=subprocess.PIPE, text=True)
-        assert self._process.stderr
-        said = ""
-        for line in self._process.stderr:
-            said += line
+        process = subprocess.Popen(
+            [program, "-D", "-e", "-f", str(configuration)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self._process = process
+        said: Queue[str] = Queue()
+        threading.Thread(target=lambda: [said.put(line) for line in process.stderr or ()] + [said.put("")], daemon=True).start()
+        heard = ""
+        while line := said.get():
+            heard += line
             if line.startswith("Server listening"):
                 return self
-        raise AssertionError(f"sshd did not start: {said}")
+        raise AssertionError(f"sshd did not start: {heard}")
 
     def stop(self) -> None:
+        """As a machine that vanishes: sessions end too."""
         if self._process:
-            self._process.terminate()
-            self._process.communicate()
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
             self._process = None
 
 
