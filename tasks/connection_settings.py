@@ -6,24 +6,15 @@ Keys are Zuul's; a dash and an underscore mean the same (`canonical-hostname`, `
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
+
+from headgate.settings import Section
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    name: str = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _either_spelling(cls, data: Any) -> Any:
-        return {str(key).replace("-", "_"): value for key, value in data.items()} if isinstance(data, dict) else data
-
-
-class GerritSettings(_Settings):
+class GerritSettings(Section):
     """A Gerrit server: events by SSH (`sshkey`), everything else by REST (`password`, which Gerrit calls HTTP credentials).
 
     `known-hosts` is the path of a file or one literal line `ssh-ed25519 AAAA...`; by default the user's own file.
@@ -32,6 +23,7 @@ class GerritSettings(_Settings):
     pages know what a machine wrote. Times are seconds.
     """
 
+    name: str = Field(min_length=1)
     driver: Literal["gerrit"] = "gerrit"
     server: str = Field(min_length=1)
     canonical_hostname: str = ""
@@ -59,12 +51,13 @@ class GerritSettings(_Settings):
         return self.baseurl or f"https://{self.server}"
 
 
-class LocalGitSettings(_Settings):
+class LocalGitSettings(Section):
     """A directory of bare repositories `org/name.git` in which a push to `refs/for/BRANCH` is a change (tasks.local_receive).
 
     `user` is who votes.
     """
 
+    name: str = Field(min_length=1)
     driver: Literal["git"] = "git"
     path: Path
     canonical_hostname: str = "localhost"

@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import Protocol
 
 from headgate.changes import Change, Event
+from headgate.problems import Problem
 from tasks.connection_settings import ConnectionSettings, GerritSettings
 
 
-class ConnectionProblem(Exception):
+class ConnectionProblem(Problem):
     """The server cannot be used as configured: one sentence for a person, naming the connection and what to do."""
 
 

@@ -13,28 +13,29 @@ import pytest
 from headgate.changes import Change
 from tasks.connections import Connection, FileComment, Report, ReportRefused, open_connection
 from tests.services.author import Author
-from tests.services.review import LocalGitServer, ReviewServer, listening
+from tests.services.review import LocalGitServer, listening
+from tests.services.review import ReviewServer as Server
 
 RECHECK = re.compile(r"(?i)^(Patch Set [0-9]+:)?( [\w\\+-]*)*(\n\n)?\s*recheck")
 """As OpenStack configures it."""
 
 
 @pytest.fixture(params=["git", pytest.param("gerrit", marks=pytest.mark.slow)])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> ReviewServer:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
     if request.param == "gerrit":
         return request.getfixturevalue("gerrit").with_new_project()
     return LocalGitServer(tmp_path / "repositories")
 
 
 @pytest.fixture
-async def connection(server: ReviewServer) -> AsyncIterator[Connection]:
+async def connection(server: Server) -> AsyncIterator[Connection]:
     opened = open_connection(server.settings())
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def alice(server: ReviewServer, tmp_path: Path) -> Author:
+def alice(server: Server, tmp_path: Path) -> Author:
     return server.author(tmp_path / "alice")
 
 
@@ -52,7 +53,7 @@ async def test_check_passes_on_a_good_configuration(connection: Connection) -> N
 
 
 async def test_push_is_heard_and_its_change_can_be_read_and_fetched(
-    server: ReviewServer, connection: Connection, alice: Author, tmp_path: Path
+    server: Server, connection: Connection, alice: Author, tmp_path: Path
 ) -> None:
     async with listening(connection, server.now()) as heard:
         commit = alice.commit({"dir/a.txt": "a\n"}, "Add a\n\nBecause.")
@@ -73,7 +74,7 @@ async def test_push_is_heard_and_its_change_can_be_read_and_fetched(
     assert alice.git("-C", str(tmp_path / "cache"), "rev-parse", "FETCH_HEAD") == commit
 
 
-async def test_new_patchset_replaces_the_old(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_new_patchset_replaces_the_old(server: Server, connection: Connection, alice: Author) -> None:
     async with listening(connection, server.now()) as heard:
         first = alice.commit({"a": "1"})
         number = server.push(alice)
@@ -84,7 +85,7 @@ async def test_new_patchset_replaces_the_old(server: ReviewServer, connection: C
     assert (old.commit, old.current, new.commit, new.current) == (first, False, second, True)
 
 
-async def test_recheck_matches_the_regex_of_openstack_each_time_it_is_said(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_recheck_matches_the_regex_of_openstack_each_time_it_is_said(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
     async with listening(connection, server.now()) as heard:
@@ -93,11 +94,12 @@ async def test_recheck_matches_the_regex_of_openstack_each_time_it_is_said(serve
         server.comment(alice, number, "looks fine, no recheck needed")
         await heard.wait("comment-added", number, count=3)
     said = heard.of("comment-added", number)
-    assert [bool(RECHECK.search(event.comment)) for event in said] == [True, True, False]
+    # Gerrit keeps times to the second: texts of one person's comments within one may change places.
+    assert sorted(bool(RECHECK.search(event.comment)) for event in said) == [False, True, True]
     assert len({event.id for event in said}) == 3 and {event.patchset for event in said} == {1}
 
 
-async def test_vote_of_a_person_is_heard(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_vote_of_a_person_is_heard(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
     async with listening(connection, server.now()) as heard:
@@ -108,7 +110,7 @@ async def test_vote_of_a_person_is_heard(server: ReviewServer, connection: Conne
     assert (approval.label, approval.value, approval.username) == ("Code-Review", 2, event.username) and approval.granted
 
 
-async def test_abandon_and_restore(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_abandon_and_restore(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
     async with listening(connection, server.now()) as heard:
@@ -121,7 +123,7 @@ async def test_abandon_and_restore(server: ReviewServer, connection: Connection,
 
 
 async def test_what_happened_while_nobody_listened_arrives_after_and_nothing_twice(
-    server: ReviewServer, connection: Connection, alice: Author
+    server: Server, connection: Connection, alice: Author
 ) -> None:
     async with listening(connection, server.now()) as before:
         alice.commit({"a": "1"})
@@ -143,7 +145,7 @@ async def test_what_happened_while_nobody_listened_arrives_after_and_nothing_twi
     assert len({event.id for event in after.events}) == len(after.events)
 
 
-async def test_ids_are_the_same_for_who_heard_it_and_for_who_comes_later(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_ids_are_the_same_for_who_heard_it_and_for_who_comes_later(server: Server, connection: Connection, alice: Author) -> None:
     start = server.now()
     async with listening(connection, start) as live:
         alice.commit({"a": "1"})
@@ -156,10 +158,11 @@ async def test_ids_are_the_same_for_who_heard_it_and_for_who_comes_later(server:
         await live.wait("change-abandoned", number)
     async with listening(connection, start) as late:
         await late.wait("change-abandoned", number)
-    assert late.events[-4:] == [event for event in live.events if event.change == number]
+    told = [[event for event in each.events if event.change == number] for each in (live, late)]
+    assert len(told[0]) == 4 and told[0] == told[1]
 
 
-async def test_plain_push_to_a_branch_is_heard(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_plain_push_to_a_branch_is_heard(server: Server, connection: Connection, alice: Author) -> None:
     before = await connection.branches(server.project)
     async with listening(connection, server.now()) as heard:
         alice.commit({"a": "1"})
@@ -172,18 +175,19 @@ async def test_plain_push_to_a_branch_is_heard(server: ReviewServer, connection:
     assert await connection.branches(server.project) == {**before, "stable": new}
 
 
-async def test_report_votes_and_says_it_once_however_often_it_is_called(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_report_votes_and_says_it_once_however_often_it_is_called(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1\n"})
     number = server.push(alice)
     change = await connection.change(number)
-    report = report_on(change, "Build failed.\n\n- unit FAILURE in 3s", labels={"Verified": -1}, comments=(FileComment("a", 1, "line too long"),))
+    comments = (FileComment("a", 1, "line too long"),)
+    report = report_on(change, "Build failed.\n\n- unit FAILURE in 3s", labels={"Verified": -1}, comments=comments)
     await connection.report(report)
     await connection.report(report)
     assert votes(await connection.change(number)) == {"Verified": -1}
     assert sum("unit FAILURE in 3s" in message for message in server.messages(number)) == 1
 
 
-async def test_second_report_replaces_the_vote_of_the_first(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_second_report_replaces_the_vote_of_the_first(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
     change = await connection.change(number)
@@ -193,7 +197,7 @@ async def test_second_report_replaces_the_vote_of_the_first(server: ReviewServer
     assert len([message for message in server.messages(number) if "Build" in message]) == 2
 
 
-async def test_report_without_labels_is_a_message(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_report_without_labels_is_a_message(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
     await connection.report(report_on(await connection.change(number), "Starting check jobs.", labels={}))
@@ -201,7 +205,7 @@ async def test_report_without_labels_is_a_message(server: ReviewServer, connecti
     assert not votes(await connection.change(number))
 
 
-async def test_vote_on_an_abandoned_change_is_refused(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_vote_on_an_abandoned_change_is_refused(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
     change = await connection.change(number)
@@ -211,7 +215,7 @@ async def test_vote_on_an_abandoned_change_is_refused(server: ReviewServer, conn
     assert not votes(await connection.change(number))
 
 
-async def test_unknown_label_and_value_out_of_range_are_refused(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_unknown_label_and_value_out_of_range_are_refused(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
     change = await connection.change(number)
@@ -221,7 +225,7 @@ async def test_unknown_label_and_value_out_of_range_are_refused(server: ReviewSe
     assert not votes(await connection.change(number))
 
 
-async def test_report_with_submit_merges_once(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_report_with_submit_merges_once(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
     server.vote(alice, number, "Code-Review", 2)
@@ -237,7 +241,7 @@ async def test_report_with_submit_merges_once(server: ReviewServer, connection: 
     assert len(heard.of("change-merged", number)) == 1
 
 
-async def test_submit_of_a_change_that_conflicts_is_refused(server: ReviewServer, connection: Connection, alice: Author) -> None:
+async def test_submit_of_a_change_that_conflicts_is_refused(server: Server, connection: Connection, alice: Author) -> None:
     numbers = []
     for text in ("one", "two"):
         alice.start()

@@ -1,85 +1,118 @@
-"""A real sshd on loopback that stands for a node: this machine, this user, keys of its own."""
+"""A node for tests: a real sshd on loopback with its own port, host key, user, home and authorized key.
+
+with sshd_node(tmp_path) as server:
+    server.node          # providers.base.Node, connection ssh
+    server.private_key   # the key that may log in
+    server.stop()        # the node is gone, with every process on it
+"""
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
 
-import asyncssh
+from providers.base import Node
+
+USERNAME = "noderunner"
 
 
-class Sshd:
-    """Runs in `directory` between `start` and `stop`; port and keys stay the same over restarts.
-
-    `private_key` (a file) logs in as `username`; `authorized_keys` is the file sshd reads; `host_key` is a known_hosts key part.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.username = getpass.getuser()
-        self.private_key = directory / "login"
-        self.authorized_keys = directory / "authorized_keys"
-        self._directory = directory
-        self._process: subprocess.Popen[str] | None = None
-        self.host_key = _make_key(directory / "host_key")
-        self.authorized_keys.write_text(_make_key(self.private_key) + " owner\n")
-        self.authorized_keys.chmod(0o600)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-
-    def start(self) -> Sshd:
-        """Returns when connections are taken."""
-        if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(exist_ok=True)
-        settings = {
-            "ListenAddress": f"127.0.0.1:{self.port}",
-            "HostKey": self._directory / "host_key",
-            "AuthorizedKeysFile": self.authorized_keys,
-            "PidFile": "none",
-            "UsePAM": "no",
-            "StrictModes": "no",
-            "PasswordAuthentication": "no",
-            "PermitRootLogin": "prohibit-password",
-            "MaxStartups": "100",
-            "MaxSessions": "100",
-            "Subsystem": "sftp internal-sftp",
-        }
-        configuration = self._directory / "sshd_config"
-        configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
-        program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-        assert program, "sshd is not installed (Debian: openssh-server)"
-        process = subprocess.Popen(
-            [program, "-D", "-e", "-f", str(configuration)], stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        self._process = process
-        said: Queue[str] = Queue()
-        threading.Thread(target=lambda: [said.put(line) for line in process.stderr or ()] + [said.put("")], daemon=True).start()
-        heard = ""
-        while line := said.get():
-            heard += line
-            if line.startswith("Server listening"):
-                return self
-        raise AssertionError(f"sshd did not start: {heard}")
+@dataclass
+class SshNode:
+    node: Node
+    private_key: Path
+    home: Path
+    process: subprocess.Popen[bytes]
 
     def stop(self) -> None:
-        """As a machine that vanishes: sessions end too."""
-        if self._process:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        """The machine is switched off: its processes die, connections to it break."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
-def _make_key(path: Path) -> str:
-    """Write an Ed25519 key pair; the public key's type and data."""
-    key = asyncssh.generate_private_key("ssh-ed25519")
-    path.write_bytes(key.export_private_key())
-    path.chmod(0o600)
-    return " ".join(key.export_public_key().decode().split()[:2])
+def make_key(path: Path) -> str:
+    """A new key pair at `path`; returns the public line without its comment."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True)
+    return path.with_suffix(".pub").read_text().strip()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def sshd_node(directory: Path, *, id: str = "node-1", label: str = "debian-12") -> Iterator[SshNode]:
+    """Runs until the context ends. `directory` gets a subdirectory named after the node's id."""
+    root = directory / id
+    home = root / "home"
+    home.mkdir(parents=True)
+    host_key = make_key(root / "host")
+    (root / "authorized").write_text(make_key(root / "key") + "\n")
+    (root / "passwd").write_text(
+        f"{USERNAME}:x:{os.getuid()}:{os.getgid()}:{USERNAME}:{home}:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n"
+        "sshd:x:100:65534::/run/sshd:/bin/false\n"
+    )
+    (root / "shadow").write_text(f"{USERNAME}:*:19000:0:99999:7:::\n")
+    port = free_port()
+    (root / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {root}/host\nAuthorizedKeysFile {root}/authorized\nPidFile none\n"
+        "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPermitRootLogin prohibit-password\n"
+        "MaxStartups 100\nMaxSessions 100\nSubsystem sftp internal-sftp\nLogLevel ERROR\nSetEnv PATH=/usr/local/bin:/usr/bin:/bin\n"
+    )
+    # its own accounts and process namespace, but the machine's files: killing it is switching the machine off
+    command = [
+        *(
+            "bwrap",
+            "--dev-bind",
+            "/",
+            "/",
+            "--ro-bind",
+            str(root / "passwd"),
+            "/etc/passwd",
+            "--ro-bind",
+            str(root / "shadow"),
+            "/etc/shadow",
+        ),
+        *("--tmpfs", "/run", "--dir", "/run/sshd", "--proc", "/proc", "--unshare-pid", "--die-with-parent", "--new-session"),
+        *(shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd", "-D", "-e", "-f", str(root / "sshd_config")),
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    node = Node(
+        id=id,
+        label=label,
+        provider="test",
+        external_id=id,
+        connection="ssh",
+        host="127.0.0.1",
+        port=port,
+        username=USERNAME,
+        home=str(home),
+        host_keys=(host_key,),
+    )
+    server = SshNode(node, root / "key", home, process)
+    try:
+        _wait_until_it_listens(server)
+        yield server
+    finally:
+        server.stop()
+
+
+def _wait_until_it_listens(server: SshNode) -> None:
+    while server.process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", server.node.port), timeout=10) as connection:
+                if connection.recv(4) == b"SSH-":
+                    return
+        except ConnectionRefusedError:
+            continue
+    assert server.process.stderr is not None
+    raise RuntimeError(f"sshd ended: {server.process.stderr.read().decode()}")

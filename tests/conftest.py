@@ -1,0 +1,61 @@
+"""Fixtures for every test: a real PostgreSQL, started once, with a fresh database for whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from services.postgres import EmbeddedPostgres
+from tasks.database import Listener, migrate, open_engine, sqlalchemy_url
+from tasks.store import Store, new_id
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server of this test run's own, in memory-like speed: nothing in it has to survive."""
+    directory = Path(tempfile.mkdtemp(prefix="headgate-postgres-"))
+    server = EmbeddedPostgres(directory / "data")
+    server.start()
+    asyncio.run(_template(server))
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _execute(server: EmbeddedPostgres, statement: str) -> None:
+    engine = create_async_engine(sqlalchemy_url(server.url("postgres")), isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text(statement))
+    await engine.dispose()
+
+
+async def _template(server: EmbeddedPostgres) -> None:
+    await _execute(server, "create database template_headgate")
+    engine = open_engine(server.url("template_headgate"))
+    await migrate(engine)
+    await engine.dispose()
+
+
+@pytest.fixture
+async def database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The URL of a database with our schema and nothing in it."""
+    name = f"test_{new_id()[:12]}"
+    await _execute(postgres, f"create database {name} template template_headgate")
+    yield postgres.url(name)
+    await _execute(postgres, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    listener = Listener(database)
+    await listener.start()
+    store = Store(open_engine(database, connections=4), listener)
+    yield store
+    await store.close()
