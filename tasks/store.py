@@ -373,6 +373,25 @@ class Store:
             if row is not None:
                 await self._tell(connection, f"buildset:{row.buildset}", "items")
 
+    async def ended_builds(self, build_ids: Sequence[str]) -> list[str]:
+        """Those of `build_ids` that have ended, or that there is no build for."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(t.builds.c.id).where(t.builds.c.id.in_(build_ids), t.builds.c.ended.is_(None)))
+            going = {row.id for row in rows}
+            return [build for build in build_ids if build and build not in going]
+
+    async def old_builds(self, older_than: timedelta) -> list[str]:
+        """Builds of items that `forget` would delete."""
+        limit = _now() - older_than
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(
+                sa.select(t.builds.c.id)
+                .join(t.buildsets, t.buildsets.c.id == t.builds.c.buildset)
+                .join(t.items, t.items.c.id == t.buildsets.c.item)
+                .where(t.items.c.dequeued < limit)
+            )
+            return [row.id for row in rows]
+
     # --- reports ----------------------------------------------------------------------------------------------------------------------
 
     async def add_report(self, report: StoredReport) -> StoredReport:
@@ -465,6 +484,22 @@ class Store:
                 sa.select(t.claims.c.flow_run).where(t.claims.c.worker == worker_id).order_by(t.claims.c.claimed)
             )
             return [row.flow_run for row in rows]
+
+    async def claimed(self) -> set[str]:
+        """Every flow run that some worker claims."""
+        async with self._engine.connect() as connection:
+            return {row.flow_run for row in await connection.execute(sa.select(t.claims.c.flow_run))}
+
+    async def items_with_new_evidence(self) -> list[Item]:
+        """Reported items of which a build was run again and ended after the last report, with none still going."""
+        again = (
+            sa.select(t.builds.c.buildset)
+            .where(t.builds.c.round > 1, t.builds.c.result.is_not(None))
+            .where(~sa.exists().where(t.reports.c.buildset == t.builds.c.buildset, t.reports.c.created >= t.builds.c.ended))
+        )
+        going = sa.select(t.builds.c.buildset).where(t.builds.c.ended.is_(None))
+        buildset = sa.select(t.buildsets.c.item).where(t.buildsets.c.id.in_(again), t.buildsets.c.id.not_in(going))
+        return await self.items(t.items.c.id.in_(buildset), t.items.c.reason == "reported")
 
     # --- housekeeping -----------------------------------------------------------------------------------------------------------------
 

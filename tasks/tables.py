@@ -117,39 +117,49 @@ builds = Table(
     UniqueConstraint("buildset", "job", "round", "attempt"),
 )
 Index("ix_builds_created", builds.c.created)
+Index("ix_builds_rerun", builds.c.ended, postgresql_where=builds.c.round > 1)
 Index("ix_builds_job", builds.c.job, builds.c.created)
 
 node_requests = Table(
     "node_requests",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("build", String, ForeignKey("builds.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("id", String, primary_key=True, comment="the build's id"),
     Column("labels", JSONB, nullable=False, comment="one label per node, in the nodeset's order"),
-    Column("priority", Integer, nullable=False),
+    Column("precedence", Integer, nullable=False),
     Column("project", String, nullable=False),
     Column("tenant", String, nullable=False),
     _moment("created", nullable=False),
-    Column("provider", String),
-    Column("state", String, nullable=False, comment="requested, pending, fulfilled, failed, released"),
+    Column("state", String, nullable=False, comment="requested, fulfilled, failed, released"),
+    Column("provider", String, nullable=False, server_default=""),
+    Column("zone", String, nullable=False, server_default=""),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("declined", JSONB, nullable=False, server_default="[]"),
     Column("reason", Text, nullable=False, server_default=""),
 )
-Index("ix_node_requests_open", node_requests.c.created, postgresql_where=node_requests.c.state.in_(["requested", "pending"]))
+Index("ix_node_requests_open", node_requests.c.created, postgresql_where=node_requests.c.state == "requested")
 
 nodes = Table(
     "nodes",
     metadata,
     Column("id", String, primary_key=True),
-    Column("request", String, ForeignKey("node_requests.id", ondelete="SET NULL"), index=True),
-    Column("position", Integer, nullable=False),
+    Column("request", String, nullable=False, server_default="", index=True),
     Column("label", String, nullable=False),
     Column("provider", String, nullable=False),
-    Column("state", String, nullable=False, comment="building, in-use, used (to be destroyed), deleted"),
-    Column("worker", String, comment="who is bringing it up or using it"),
+    Column("zone", String, nullable=False, server_default=""),
+    Column("state", String, nullable=False, comment="headgate.nodes.NodeState"),
+    Column("message", Text, nullable=False, server_default=""),
     _moment("created", nullable=False),
-    _moment("deleted"),
+    _moment("changed", nullable=False),
     Column("node", JSONB, comment="providers.base.Node once it is up"),
 )
-Index("ix_nodes_live", nodes.c.provider, postgresql_where=nodes.c.deleted.is_(None))
+
+full_providers = Table(
+    "full_providers",
+    metadata,
+    Column("provider", String, primary_key=True),
+    _moment("since", nullable=False),
+    comment="providers that answered 'no room' and have given nothing back since",
+)
 
 reports = Table(
     "reports",

@@ -26,6 +26,13 @@ def upgrade() -> None:
     op.create_index("ix_events_connection", "events", ["connection", "created"], unique=False)
     op.create_index("ix_events_new", "events", ["sequence"], unique=False, postgresql_where=sa.text("handled IS NULL"))
     op.create_table(
+        "full_providers",
+        sa.Column("provider", sa.String(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("provider", name=op.f("pk_full_providers")),
+        comment="providers that answered 'no room' and have given nothing back since",
+    )
+    op.create_table(
         "installation",
         sa.Column("id", sa.String(), nullable=False, comment="names this installation on everything it owns outside"),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
@@ -63,6 +70,38 @@ def upgrade() -> None:
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_layouts")),
     )
+    op.create_table(
+        "node_requests",
+        sa.Column("id", sa.String(), nullable=False, comment="the build's id"),
+        sa.Column("labels", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="one label per node, in the nodeset's order"),
+        sa.Column("precedence", sa.Integer(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("tenant", sa.String(), nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("state", sa.String(), nullable=False, comment="requested, fulfilled, failed, released"),
+        sa.Column("provider", sa.String(), server_default="", nullable=False),
+        sa.Column("zone", sa.String(), server_default="", nullable=False),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("declined", postgresql.JSONB(astext_type=sa.Text()), server_default="[]", nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_node_requests")),
+    )
+    op.create_index("ix_node_requests_open", "node_requests", ["created"], unique=False, postgresql_where=sa.text("state = 'requested'"))
+    op.create_table(
+        "nodes",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("request", sa.String(), server_default="", nullable=False),
+        sa.Column("label", sa.String(), nullable=False),
+        sa.Column("provider", sa.String(), nullable=False),
+        sa.Column("zone", sa.String(), server_default="", nullable=False),
+        sa.Column("state", sa.String(), nullable=False, comment="headgate.nodes.NodeState"),
+        sa.Column("message", sa.Text(), server_default="", nullable=False),
+        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("changed", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("node", postgresql.JSONB(astext_type=sa.Text()), nullable=True, comment="providers.base.Node once it is up"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_nodes")),
+    )
+    op.create_index(op.f("ix_nodes_request"), "nodes", ["request"], unique=False)
     op.create_table(
         "workers",
         sa.Column("id", sa.String(), nullable=False),
@@ -120,6 +159,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_builds_created", "builds", ["created"], unique=False)
     op.create_index("ix_builds_job", "builds", ["job", "created"], unique=False)
+    op.create_index("ix_builds_rerun", "builds", ["ended"], unique=False, postgresql_where=sa.text("round > 1"))
     op.create_table(
         "reports",
         sa.Column("id", sa.String(), nullable=False),
@@ -138,55 +178,15 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_reports_buildset"), "reports", ["buildset"], unique=False)
     op.create_index(op.f("ix_reports_item"), "reports", ["item"], unique=False)
-    op.create_table(
-        "node_requests",
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("build", sa.String(), nullable=False),
-        sa.Column("labels", postgresql.JSONB(astext_type=sa.Text()), nullable=False, comment="one label per node, in the nodeset's order"),
-        sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("project", sa.String(), nullable=False),
-        sa.Column("tenant", sa.String(), nullable=False),
-        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("provider", sa.String(), nullable=True),
-        sa.Column("state", sa.String(), nullable=False, comment="requested, pending, fulfilled, failed, released"),
-        sa.Column("reason", sa.Text(), server_default="", nullable=False),
-        sa.ForeignKeyConstraint(["build"], ["builds.id"], name=op.f("fk_node_requests_build"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_node_requests")),
-        sa.UniqueConstraint("build", name=op.f("uq_node_requests_build")),
-    )
-    op.create_index(
-        "ix_node_requests_open", "node_requests", ["created"], unique=False, postgresql_where=sa.text("state IN ('requested', 'pending')")
-    )
-    op.create_table(
-        "nodes",
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("request", sa.String(), nullable=True),
-        sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("label", sa.String(), nullable=False),
-        sa.Column("provider", sa.String(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False, comment="building, in-use, used (to be destroyed), deleted"),
-        sa.Column("worker", sa.String(), nullable=True, comment="who is bringing it up or using it"),
-        sa.Column("created", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("deleted", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("node", postgresql.JSONB(astext_type=sa.Text()), nullable=True, comment="providers.base.Node once it is up"),
-        sa.ForeignKeyConstraint(["request"], ["node_requests.id"], name=op.f("fk_nodes_request"), ondelete="SET NULL"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_nodes")),
-    )
-    op.create_index("ix_nodes_live", "nodes", ["provider"], unique=False, postgresql_where=sa.text("deleted IS NULL"))
-    op.create_index(op.f("ix_nodes_request"), "nodes", ["request"], unique=False)
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
-    op.drop_index(op.f("ix_nodes_request"), table_name="nodes")
-    op.drop_index("ix_nodes_live", table_name="nodes", postgresql_where=sa.text("deleted IS NULL"))
-    op.drop_table("nodes")
-    op.drop_index("ix_node_requests_open", table_name="node_requests", postgresql_where=sa.text("state IN ('requested', 'pending')"))
-    op.drop_table("node_requests")
     op.drop_index(op.f("ix_reports_item"), table_name="reports")
     op.drop_index(op.f("ix_reports_buildset"), table_name="reports")
     op.drop_table("reports")
+    op.drop_index("ix_builds_rerun", table_name="builds", postgresql_where=sa.text("round > 1"))
     op.drop_index("ix_builds_job", table_name="builds")
     op.drop_index("ix_builds_created", table_name="builds")
     op.drop_table("builds")
@@ -194,12 +194,17 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_buildsets_item"), table_name="buildsets")
     op.drop_table("buildsets")
     op.drop_table("workers")
+    op.drop_index(op.f("ix_nodes_request"), table_name="nodes")
+    op.drop_table("nodes")
+    op.drop_index("ix_node_requests_open", table_name="node_requests", postgresql_where=sa.text("state = 'requested'"))
+    op.drop_table("node_requests")
     op.drop_table("layouts")
     op.drop_index("ix_items_live", table_name="items", postgresql_where=sa.text("dequeued IS NULL"))
     op.drop_index("ix_items_flow_run", table_name="items")
     op.drop_index("ix_items_change_key", table_name="items")
     op.drop_table("items")
     op.drop_table("installation")
+    op.drop_table("full_providers")
     op.drop_index("ix_events_new", table_name="events", postgresql_where=sa.text("handled IS NULL"))
     op.drop_index("ix_events_connection", table_name="events")
     op.drop_table("events")

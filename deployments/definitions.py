@@ -1,0 +1,92 @@
+"""The Prefect deployments of Headgate, once, for both ways they come about: `headgate up` applies them to its server, and `prefect.yaml`
+carries the same for `prefect deploy --all` (a test compares the two)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.flows import Flow
+from prefect.schedules import Cron, Schedule
+
+from flows.registry import FLOWS, POOLS
+from services.worker import HeadgateWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One deployment. `entrypoint` is a module path, `cron` in UTC."""
+
+    flow: str
+    entrypoint: str
+    pool: str
+    description: str
+    cron: str = ""
+    tags: tuple[str, ...] = field(default=("headgate",))
+
+    @property
+    def name(self) -> str:
+        """`flow/deployment`, as Prefect writes it; both parts are the flow's name."""
+        return f"{self.flow}/{self.flow}"
+
+
+DEFINITIONS = (
+    Definition(
+        "gerrit-trigger",
+        "flows.gerrit_trigger:gerrit_trigger",
+        "changes",
+        "Tests one change of one pipeline: merge, jobs, vote. Retry repeats only what has no result.",
+    ),
+    Definition(
+        "run-job",
+        "flows.run_job:run_job",
+        "jobs",
+        "Runs one job of a change. Retry runs it again on the same merged commit; the vote follows.",
+    ),
+    Definition(
+        "housekeeping",
+        "flows.housekeeping:housekeeping",
+        "changes",
+        "Destroys what a crash left and forgets what is too old.",
+        "17 * * * *",
+    ),
+)
+
+
+async def apply(client: PrefectClient) -> None:
+    """Make the work pools and deployments what is written here; repeatable. Limits people set on a pool stay."""
+    for pool, description in POOLS.items():
+        template = HeadgateWorker.get_default_base_job_template()
+        try:
+            await client.create_work_pool(
+                WorkPoolCreate(name=pool, type=HeadgateWorker.type, description=description, base_job_template=template)
+            )
+        except ObjectAlreadyExists:
+            pass
+    for definition in DEFINITIONS:
+        flow: Flow[..., Any] = FLOWS[definition.flow]
+        await client.create_deployment(
+            flow_id=await client.create_flow(flow),
+            name=definition.flow,
+            entrypoint=definition.entrypoint,
+            work_pool_name=definition.pool,
+            description=definition.description,
+            tags=list(definition.tags),
+            schedules=[_schedule(definition)] if definition.cron else None,
+            parameter_openapi_schema=_schema(flow),
+            enforce_parameter_schema=False,
+        )
+
+
+def _schedule(definition: Definition) -> Any:
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+
+    schedule: Schedule = Cron(definition.cron, timezone="UTC")
+    return DeploymentScheduleCreate.from_schedule(schedule)
+
+
+def _schema(flow: Flow[..., Any]) -> dict[str, Any]:
+    return flow.parameters.model_dump()

@@ -1,0 +1,103 @@
+"""What one event changes in the queues: who enters, who leaves, and whose run starts or stops.
+
+Law: a change is in a pipeline at most once. It enters by a matching event; it leaves when it is abandoned or merged by others, when a newer
+patchset replaces it (unless the pipeline says otherwise), when something that requires it away comes in, or when it was reported. Values in,
+values out: `decide` says what one event means, `actions` what must be done for the items there are; doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from headgate.changes import Change, Event
+from headgate.configuration import Layout
+from headgate.records import Item
+from headgate.triggers import enters
+
+REPORTED = "reported"
+"""Why an item left that was tested to its end and said so."""
+LEAVING_EVENTS = {"change-abandoned": "abandoned", "change-merged": "merged"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`dequeue` is item and reason; `outcome` says in words what became of the event."""
+
+    enqueue: tuple[Item, ...] = ()
+    dequeue: tuple[tuple[str, str], ...] = ()
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartItem:
+    """Create the item's gerrit-trigger run (the same one, however often)."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class CancelItem:
+    """Stop the run of an item that has left."""
+
+    item: Item
+
+
+Action = StartItem | CancelItem
+
+
+def decide(
+    event: Event,
+    change: Change | None,
+    layouts: Mapping[str, Layout],
+    canonical: str,
+    items: Iterable[Item],
+    now: datetime,
+    new_id: Callable[[], str],
+) -> Decision:
+    """What the event means, given the change as it is now, every tenant's layout, and the live items."""
+    live = [item for item in items if item.live]
+    if change is None:
+        return Decision(outcome="about no change")
+    same = [item for item in live if (item.change.connection, item.change.number) == (change.connection, change.number)]
+    if event.type in LEAVING_EVENTS:
+        reason = LEAVING_EVENTS[event.type]
+        return Decision(dequeue=tuple((item.id, reason) for item in same), outcome=f"{reason}: {len(same)} items leave")
+    dequeue: dict[str, str] = {}
+    if event.type == "patchset-created":
+        for item in same:
+            pipeline = layouts[item.tenant].pipelines.get(item.pipeline) if item.tenant in layouts else None
+            if item.change.patchset < change.patchset and (pipeline is None or pipeline.dequeue_on_new_patchset):
+                dequeue[item.id] = f"replaced by patchset {change.patchset}"
+    enqueue: list[Item] = []
+    for tenant, layout in layouts.items():
+        if not layout.has_project(canonical):
+            continue
+        for pipeline in layout.pipelines.values():
+            here = [item for item in same if item.tenant == tenant and item.pipeline == pipeline.name and item.id not in dequeue]
+            if any(item.change.patchset == change.patchset for item in here) or not enters(pipeline, event, change, now):
+                continue
+            if not layout.runs_anything(canonical, pipeline.name):
+                continue
+            enqueue.append(
+                Item(
+                    id=new_id(), tenant=tenant, pipeline=pipeline.name, project=canonical, change=change, enqueued=now, event=event.id
+                )
+            )
+            for item in live:
+                if item.tenant == tenant and item.pipeline in pipeline.supercedes and item in same:
+                    dequeue[item.id] = f"superceded by {pipeline.name}"
+    entered = ", ".join(f"{item.tenant}/{item.pipeline}" for item in enqueue)
+    return Decision(tuple(enqueue), tuple(dequeue.items()), f"entered {entered}" if entered else "entered no pipeline")
+
+
+def actions(items: Iterable[Item]) -> tuple[Action, ...]:
+    """What is still to be done for these items."""
+    found: list[Action] = []
+    for item in items:
+        if item.live and item.flow_run is None:
+            found.append(StartItem(item))
+        elif not item.live and item.reason != REPORTED and item.flow_run is not None and item.cancelled is None:
+            found.append(CancelItem(item))
+    return tuple(found)

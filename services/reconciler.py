@@ -1,0 +1,124 @@
+"""The reconciler: what the store says against which workers live and what Prefect knows, so that nothing that crashed stays forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from uuid import UUID
+
+import httpx
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import StateType
+from sqlalchemy.exc import SQLAlchemyError
+
+from flows.registry import POOLS
+from tasks.prefect_api import RUNS_TOPIC, mark_crashed, start_again
+from tasks.runtime import Runtime
+
+logger = logging.getLogger("headgate.reconciler")
+
+LOOK_SECONDS = 3.0
+"""How often it looks for workers that died. One small query; the issue asks for a restart within 15 s."""
+SLOW_LOOKS = 10
+"""Every so many looks it also compares what Prefect calls running with what workers claim."""
+
+
+class Reconciler:
+    """Looks, and mends by the same repeatable steps as everybody else."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._store = runtime.store
+        self._suspects: set[UUID] = set()
+        self.hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        looks = 0
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self.hurry.wait()
+            except TimeoutError:
+                pass
+            self.hurry.clear()
+            looks += 1
+            try:
+                await self.look(thorough=looks % SLOW_LOOKS == 0)
+            except (OSError, SQLAlchemyError, httpx.HTTPError) as problem:
+                logger.warning("The reconciler could not look: %s", problem)
+
+    async def look(self, thorough: bool = True) -> None:
+        """One look. `thorough` also asks Prefect."""
+        again = await self._dead_workers()
+        again |= await self._new_evidence()
+        if thorough:
+            again |= await self._unclaimed()
+            again |= await self._stuck_items()
+        if again:
+            await self._store.tell(RUNS_TOPIC)
+
+    async def _dead_workers(self) -> bool:
+        """Runs of workers that are gone are marked as crashed and start again."""
+        found = False
+        for worker in await self._store.dead_workers():
+            claims = await self._store.claims_of(worker)
+            logger.warning("Worker %s is gone; %d of its runs start again.", worker, len(claims))
+            for flow_run in claims:
+                await self._again(UUID(flow_run), "The worker that ran it is gone.")
+                await self._store.unclaim(flow_run, worker)
+                found = True
+            await self._store.worker_gone(worker)
+        return found
+
+    async def _again(self, flow_run: UUID, reason: str) -> None:
+        if await mark_crashed(self._runtime.prefect, flow_run, reason):
+            await start_again(self._runtime.prefect, flow_run, reason)
+
+    async def _new_evidence(self) -> bool:
+        """Builds that were run again after their change was reported: its run starts again, to add up and report."""
+        found = False
+        for item in await self._store.items_with_new_evidence():
+            if item.flow_run is not None and await self._is_over(UUID(item.flow_run)):
+                logger.info("A job of %s ran again; its results are added up again.", item.change)
+                found |= await start_again(self._runtime.prefect, UUID(item.flow_run), "A job ran again.")
+        return found
+
+    async def _is_over(self, flow_run: UUID) -> bool:
+        runs = await self._runtime.prefect.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
+        return any(run.state is not None and run.state.is_final() for run in runs)
+
+    async def _unclaimed(self) -> bool:
+        """Runs Prefect calls pending or running that no worker claims, seen twice in a row: the claim is gone, so is the run."""
+        going = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]))
+        runs = await self._runtime.prefect.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=going), work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(POOLS)))
+        )
+        claimed = await self._store.claimed()
+        lost = {run.id for run in runs if str(run.id) not in claimed}
+        found = False
+        for flow_run in lost & self._suspects:
+            logger.warning("No worker knows of the run %s that Prefect calls running; it starts again.", flow_run)
+            await self._again(flow_run, "No worker knows of it.")
+            found = True
+        self._suspects = lost - self._suspects
+        return found
+
+    async def _stuck_items(self) -> bool:
+        """Live items whose run has ended without a report: it starts again."""
+        live = {UUID(item.flow_run): item for item in await self._store.live_items() if item.flow_run is not None}
+        if not live:
+            return False
+        over = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.FAILED, StateType.CRASHED, StateType.COMPLETED]))
+        runs = await self._runtime.prefect.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(live)), state=over))
+        found = False
+        for run in runs:
+            logger.warning("The run of %s ended without a report; it starts again.", live[run.id].change)
+            found |= await start_again(self._runtime.prefect, run.id, "It ended without a report.")
+        return found

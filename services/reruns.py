@@ -1,0 +1,44 @@
+"""Running builds again when a person asks: the job's own flow run starts again, and everything else follows from that."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from headgate.builds import SKIPPED, SUCCESS, current
+from headgate.problems import Problem
+from headgate.records import Build
+from tasks.prefect_api import RUNS_TOPIC, start_again
+from tasks.runtime import Runtime
+
+
+async def rerun(runtime: Runtime, what: str) -> list[Build]:
+    """Start the build `what` (an id or its beginning) again, or every build of change number `what` that did not succeed.
+
+    Returns the builds as they were. Raises `Problem` when there is none, or one is still running."""
+    builds = await _of_change(runtime, int(what)) if what.isdecimal() and len(what) < 12 else await _one(runtime, what)
+    for build in builds:
+        if build.ended is None:
+            raise Problem(f"The build {build.id} of {build.job} has not ended yet.")
+        if build.flow_run is None or not await start_again(runtime.prefect, UUID(build.flow_run), "Somebody asked for it."):
+            raise Problem(f"The build {build.id} of {build.job} has no flow run that could start again.")
+    await runtime.store.tell(RUNS_TOPIC)
+    return builds
+
+
+async def _one(runtime: Runtime, build_id: str) -> list[Build]:
+    build = await runtime.store.build(build_id)
+    if build is None:
+        raise Problem(f"There is no build whose id begins with '{build_id}', or more than one.")
+    return [build]
+
+
+async def _of_change(runtime: Runtime, number: int) -> list[Build]:
+    items = await runtime.store.items_of_change(number)
+    if not items:
+        raise Problem(f"No change {number} was ever in a pipeline.")
+    buildset = await runtime.store.buildset_of(items[-1].id)
+    builds = current(await runtime.store.builds(buildset.id)).values() if buildset is not None else ()
+    failed = [build for build in builds if build.result not in (SUCCESS, SKIPPED) and build.flow_run is not None]
+    if not failed:
+        raise Problem(f"No build of change {items[-1].change} has failed.")
+    return failed

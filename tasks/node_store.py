@@ -1,0 +1,285 @@
+"""Node requests and nodes in the store, and the pass that applies the rules of `headgate.nodes` to them.
+
+A pass runs in whichever process needs one, under one lease, and writes down what it decided before anybody acts on it. A node is in the
+table before it can exist outside and leaves it after it is gone there, so nothing that exists is ever unknown. Topic: `nodes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from headgate.nodes import Decline, Destroy, Grant, Launch, NodeRecord, NodeState, Offer, Plan, Refuse, Request, decide
+from providers.base import Node
+from tasks import tables as t
+from tasks.database import CHANNEL, lease_key
+
+TOPIC = "nodes"
+_node = TypeAdapter(Node)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNode:
+    """A node as the store knows it. `node` is set from the moment it can be logged in to."""
+
+    id: str
+    request: str
+    label: str
+    provider: str
+    zone: str
+    state: NodeState
+    message: str
+    created: datetime
+    node: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """`state`: requested, fulfilled, failed (for ever; `reason` says why), released. `reason` also says why one still waits."""
+
+    id: str
+    labels: tuple[str, ...]
+    state: str
+    provider: str
+    reason: str
+    created: datetime
+    project: str = ""
+    tenant: str = ""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class NodeStore:
+    """Everything Headgate remembers about nodes."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @staticmethod
+    async def _tell(connection: AsyncConnection) -> None:
+        await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, TOPIC)))
+
+    async def ask(self, request_id: str, labels: Sequence[str], precedence: int, project: str, tenant: str) -> None:
+        """Ask for nodes, one per label; repeatable by id."""
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                insert(t.node_requests)
+                .values(
+                    id=request_id,
+                    labels=list(labels),
+                    precedence=precedence,
+                    project=project,
+                    tenant=tenant,
+                    created=_now(),
+                    state="requested",
+                )
+                .on_conflict_do_nothing()
+            )
+
+    async def decide(self, offers: Sequence[Offer], new_id: Any) -> Plan:
+        """One pass over all open requests, recorded. `offers` are the providers as they are now; `new_id()` names a node."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lease_key("nodes"))))
+            requests = await self._open_requests(connection)
+            if not requests:
+                return Plan((), {})
+            rows = await connection.execute(sa.select(t.nodes))
+            records = [NodeRecord(r.id, r.label, r.provider, NodeState(r.state), r.zone, r.request) for r in rows]
+            plan = decide(requests, records, offers, _now())
+            for action in plan.actions:
+                await self._record(connection, action, new_id)
+            for request_id, reason in plan.waiting.items():
+                await connection.execute(
+                    sa.update(t.node_requests)
+                    .where(t.node_requests.c.id == request_id, t.node_requests.c.reason != reason)
+                    .values(reason=reason)
+                )
+            if plan.actions:
+                await self._tell(connection)
+            return plan
+
+    @staticmethod
+    async def _open_requests(connection: AsyncConnection) -> list[Request]:
+        rows = (await connection.execute(sa.select(t.node_requests).where(t.node_requests.c.state == "requested"))).all()
+        ahead: dict[str, int] = {}
+        requests = []
+        for row in sorted(rows, key=lambda row: row.created):
+            requests.append(
+                Request(
+                    id=row.id,
+                    labels=tuple(row.labels),
+                    created=row.created,
+                    precedence=row.precedence,
+                    # Zuul's fair share: how many of the same project already wait
+                    relative_priority=ahead.get(row.project, 0),
+                    provider=row.provider,
+                    zone=row.zone,
+                    failures=row.failures,
+                    declined=frozenset(row.declined),
+                )
+            )
+            ahead[row.project] = ahead.get(row.project, 0) + 1
+        return requests
+
+    async def _record(self, connection: AsyncConnection, action: Launch | Grant | Decline | Refuse | Destroy, new_id: Any) -> None:
+        request = sa.update(t.node_requests)
+        if isinstance(action, Launch):
+            await connection.execute(
+                request.where(t.node_requests.c.id == action.request).values(provider=action.provider, zone=action.zone)
+            )
+            for label in action.labels:
+                await connection.execute(
+                    insert(t.nodes).values(
+                        id=new_id(),
+                        request=action.request,
+                        label=label,
+                        provider=action.provider,
+                        zone=action.zone,
+                        state=NodeState.BUILDING,
+                        created=_now(),
+                        changed=_now(),
+                    )
+                )
+            await self._assign(connection, action.reuse, action.request)
+        elif isinstance(action, Grant):
+            await self._assign(connection, action.nodes, action.request)
+            await connection.execute(
+                request.where(t.node_requests.c.id == action.request).values(state="fulfilled", provider=action.provider, reason="")
+            )
+        elif isinstance(action, Decline):
+            row = (await connection.execute(sa.select(t.node_requests.c.declined).where(t.node_requests.c.id == action.request))).one()
+            declined = sorted({*row.declined, action.provider})
+            await connection.execute(
+                request.where(t.node_requests.c.id == action.request).values(provider="", zone="", failures=0, declined=declined)
+            )
+            await self._state(connection, action.nodes, NodeState.DELETING)
+        elif isinstance(action, Refuse):
+            await connection.execute(request.where(t.node_requests.c.id == action.request).values(state="failed", reason=action.reason))
+        else:
+            await self._state(connection, [action.node], NodeState.DELETING)
+
+    @staticmethod
+    async def _assign(connection: AsyncConnection, nodes: Iterable[str], request: str) -> None:
+        await connection.execute(sa.update(t.nodes).where(t.nodes.c.id.in_(list(nodes))).values(request=request, changed=_now()))
+
+    @staticmethod
+    async def _state(connection: AsyncConnection, nodes: Iterable[str], state: NodeState) -> None:
+        await connection.execute(sa.update(t.nodes).where(t.nodes.c.id.in_(list(nodes))).values(state=state, changed=_now()))
+
+    async def request(self, request_id: str) -> StoredRequest | None:
+        found = await self.requests(t.node_requests.c.id == request_id)
+        return found[0] if found else None
+
+    async def requests(self, *where: sa.ColumnElement[bool]) -> list[StoredRequest]:
+        """Requests that match, oldest first."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(t.node_requests).where(*where).order_by(t.node_requests.c.created))
+            return [StoredRequest(r.id, tuple(r.labels), r.state, r.provider, r.reason, r.created, r.project, r.tenant) for r in rows]
+
+    async def nodes(self, *where: sa.ColumnElement[bool]) -> list[StoredNode]:
+        """Nodes that match, oldest first."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(t.nodes).where(*where).order_by(t.nodes.c.created, t.nodes.c.id))
+            return [
+                StoredNode(
+                    r.id,
+                    r.request,
+                    r.label,
+                    r.provider,
+                    r.zone,
+                    NodeState(r.state),
+                    r.message,
+                    r.created,
+                    None if r.node is None else _node.validate_python(r.node),
+                )
+                for r in rows
+            ]
+
+    async def nodes_of(self, request_id: str) -> list[StoredNode]:
+        return await self.nodes(t.nodes.c.request == request_id)
+
+    async def up(self, node: Node) -> None:
+        """The node can be logged in to."""
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                sa.update(t.nodes)
+                .where(t.nodes.c.id == node.id, t.nodes.c.state == NodeState.BUILDING)
+                .values(state=NodeState.READY, node=_node.dump_python(node, mode="json"), changed=_now())
+            )
+            await self._tell(connection)
+
+    async def failed(self, node_id: str, message: str) -> None:
+        """The node did not come up; its request has one failure more there."""
+        async with self._engine.begin() as connection:
+            row = (
+                await connection.execute(
+                    sa.update(t.nodes)
+                    .where(t.nodes.c.id == node_id, t.nodes.c.state == NodeState.BUILDING)
+                    .values(state=NodeState.FAILED, message=message, changed=_now())
+                    .returning(t.nodes.c.request)
+                )
+            ).first()
+            if row is not None:
+                await connection.execute(
+                    sa.update(t.node_requests)
+                    .where(t.node_requests.c.id == row.request)
+                    .values(failures=t.node_requests.c.failures + 1, reason=message)
+                )
+            await self._tell(connection)
+
+    async def no_room(self, request_id: str, provider: str) -> None:
+        """The provider has no room after all: the request waits again, nothing counted; the provider is asked again once it gave
+        something back."""
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                sa.update(t.node_requests)
+                .where(t.node_requests.c.id == request_id)
+                .values(provider="", zone="", reason=f"{provider} is full")
+            )
+            await connection.execute(
+                sa.update(t.nodes).where(t.nodes.c.request == request_id).values(state=NodeState.DELETING, changed=_now())
+            )
+            await connection.execute(insert(t.full_providers).values(provider=provider, since=_now()).on_conflict_do_nothing())
+            await self._tell(connection)
+
+    async def full(self) -> set[str]:
+        """Providers that have no room until something goes away there."""
+        async with self._engine.connect() as connection:
+            return {row.provider for row in await connection.execute(sa.select(t.full_providers.c.provider))}
+
+    async def use(self, request_id: str) -> None:
+        """The nodes of a fulfilled request are a job's now; from here they only go away."""
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                sa.update(t.nodes)
+                .where(t.nodes.c.request == request_id, t.nodes.c.state == NodeState.READY)
+                .values(state=NodeState.IN_USE, changed=_now())
+            )
+
+    async def release(self, request_id: str) -> None:
+        """Nobody needs this request's nodes any more, whatever their state; held ones stay. Repeatable."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.update(t.node_requests).where(t.node_requests.c.id == request_id).values(state="released"))
+            await connection.execute(
+                sa.update(t.nodes)
+                .where(t.nodes.c.request == request_id, t.nodes.c.state != NodeState.HOLD)
+                .values(state=NodeState.DELETING, changed=_now())
+            )
+            await self._tell(connection)
+
+    async def gone(self, node_id: str) -> None:
+        """The provider says that nothing of the node is left."""
+        async with self._engine.begin() as connection:
+            row = (await connection.execute(sa.delete(t.nodes).where(t.nodes.c.id == node_id).returning(t.nodes.c.provider))).first()
+            if row is not None:
+                await connection.execute(sa.delete(t.full_providers).where(t.full_providers.c.provider == row.provider))
+            await self._tell(connection)

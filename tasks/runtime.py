@@ -1,0 +1,148 @@
+"""What a process needs to do Headgate's work: settings, store, connections, git caches, providers, tenants' layouts.
+
+A flow asks for it by `runtime()`. The worker opens it once and hands it over with `set_runtime`; a flow that Prefect runs elsewhere (by
+`prefect worker start`, say) opens it from the file that the environment variable HEADGATE_CONFIG names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prefect.client.orchestration import PrefectClient, get_client
+from pydantic import TypeAdapter, ValidationError
+
+from headgate.problems import Problem
+from headgate.settings import Settings, SettingsProblem, parse_settings
+from providers.base import Provider
+from providers.registry import create
+from tasks.connection_settings import ConnectionSettings
+from tasks.connections import Connection, open_connection
+from tasks.database import Listener, migrate, open_engine
+from tasks.git import Caches
+from tasks.node_store import NodeStore
+from tasks.store import Store
+from tasks.tenants import Tenants
+
+CONFIG_VARIABLE = "HEADGATE_CONFIG"
+_connection_settings: TypeAdapter[ConnectionSettings] = TypeAdapter(ConnectionSettings)
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in a file. Raises `SettingsProblem` in one sentence, also when there is no such file."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise SettingsProblem(f"There is no configuration file {path}. Name one with --config, or make one with `headgate init`.") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingsProblem(f"The configuration file {path} cannot be read: {problem}.") from problem
+    return parse_settings(text, path)
+
+
+def address_file(settings: Settings) -> Path:
+    """Where `headgate up` writes down where its parts are: {"database": URL, "prefect": URL, "web": URL, "process": PID}."""
+    return settings.state / "addresses.json"
+
+
+def database_url(settings: Settings) -> str:
+    """The database of this installation, which for an embedded one must be running. Raises `Problem`."""
+    if settings.database != "embedded":
+        return settings.database
+    try:
+        return str(json.loads(address_file(settings).read_text())["database"])
+    except (OSError, ValueError, KeyError):
+        raise Problem(f"Headgate is not running in {settings.state}: start it with `headgate up`.") from None
+
+
+def open_connections(settings: Settings) -> dict[str, Connection]:
+    """Every configured connection by name; nothing outside is touched yet. Raises `SettingsProblem`."""
+    found: dict[str, Connection] = {}
+    for number, section in enumerate(settings.connections):
+        where = f"connections[{number}] ({section.get('name', 'without a name')})"
+        values = {key.replace("-", "_"): value for key, value in section.items()}
+        for key in ("sshkey", "path"):
+            if isinstance(values.get(key), str):
+                values[key] = str(settings.directory / Path(values[key]).expanduser())
+        try:
+            parsed = _connection_settings.validate_python(values)
+        except ValidationError as problem:
+            error = problem.errors()[0]
+            key = ".".join(str(step).replace("_", "-") for step in error["loc"] if step not in ("gerrit", "git"))
+            raise SettingsProblem(f"{where}: {key or 'driver'}: {error['msg']}.") from problem
+        if parsed.name in found:
+            raise SettingsProblem(f"{where}: there is another connection of that name.")
+        found[parsed.name] = open_connection(parsed)
+    return found
+
+
+@dataclass
+class Runtime:
+    """One process's tools. `stopping` is set when the process ends and its runs are to start again elsewhere."""
+
+    settings: Settings
+    database_url: str
+    store: Store
+    nodes: NodeStore
+    prefect: PrefectClient
+    connections: dict[str, Connection]
+    caches: Caches
+    tenants: Tenants
+    providers: dict[str, Provider]
+    owner: str
+    worker: str = ""
+    stopping: bool = field(default=False)
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Runtime:
+        """Connect to the database (bringing its schema up to date) and prepare the rest. Raises a `Problem`."""
+        url = database_url(settings)
+        engine = open_engine(url)
+        await migrate(engine)
+        listener = Listener(url)
+        await listener.start()
+        store = Store(engine, listener)
+        owner = await store.owner()
+        connections = open_connections(settings)
+        caches = Caches(settings.state / "git")
+        providers = {p.name: p for p in (create(section, settings.state / "nodes") for section in settings.providers)}
+        prefect = get_client()
+        await prefect.__aenter__()
+        return cls(
+            settings=settings,
+            database_url=url,
+            store=store,
+            nodes=NodeStore(engine),
+            prefect=prefect,
+            connections=connections,
+            caches=caches,
+            tenants=Tenants(settings.tenant_file, store, caches, connections),
+            providers=providers,
+            owner=owner,
+        )
+
+    async def close(self) -> None:
+        for connection in self.connections.values():
+            await connection.close()
+        for provider in self.providers.values():
+            await provider.close()
+        await self.prefect.__aexit__(None, None, None)
+        await self.store.close()
+
+
+_current: Runtime | None = None
+
+
+def set_runtime(runtime: Runtime | None) -> None:
+    """Make `runtime` what flows of this process use."""
+    global _current
+    _current = runtime
+
+
+async def runtime() -> Runtime:
+    """The process's runtime; opened now if nobody did."""
+    global _current
+    if _current is None:
+        _current = await Runtime.open(read_settings(Path(os.environ.get(CONFIG_VARIABLE, "headgate.yaml"))))
+    return _current

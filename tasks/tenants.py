@@ -1,0 +1,140 @@
+"""The tenants' configuration out of git: which files, at which commits, and the layouts made of them.
+
+The scheduler reads (fetching every project once) and publishes which commits a layout was read at; a worker that needs the layout of a
+tenant makes the same one from its own caches. Layouts are kept by that digest, so each process parses each state of the world once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from headgate.configuration import Layout, SourceFile, Tenant, TenantProject, config_paths, load_layout, parse_tenants
+from headgate.problems import Problem
+from tasks.connections import Connection
+from tasks.git import Caches, GitProblem
+from tasks.store import Store
+
+KEPT_LAYOUTS = 4
+"""Layouts kept per tenant: the current one and those that runs under way may still ask for."""
+
+Branches = Mapping[str, Mapping[str, str]]
+"""Canonical project -> branch -> commit."""
+
+
+def layout_id(tenant_text: str, tenant: str, branches: Branches) -> str:
+    """What a layout is made of, as a digest."""
+    return hashlib.sha256(json.dumps([tenant_text, tenant, branches], sort_keys=True).encode()).hexdigest()[:32]
+
+
+class Tenants:
+    """The tenants of one tenant file and their layouts."""
+
+    def __init__(self, tenant_file: Path, store: Store, caches: Caches, connections: Mapping[str, Connection]) -> None:
+        self._file = tenant_file
+        self._store = store
+        self._caches = caches
+        self._connections = connections
+        self._layouts: dict[str, Layout] = {}
+        self._newest: dict[str, str] = {}
+        self._lock = asyncio.Lock()
+        self._text = ""
+
+    def tenants(self) -> tuple[Tenant, ...]:
+        """What the tenant file says now. Raises `Problem`."""
+        try:
+            self._text = self._file.read_text()
+        except OSError as problem:
+            raise Problem(f"The tenant file {self._file} cannot be read: {problem.strerror}.") from problem
+        return parse_tenants(self._text, str(self._file))
+
+    def tenant(self, name: str) -> Tenant:
+        return next(tenant for tenant in self.tenants() if tenant.name == name)
+
+    def canonical(self, project: TenantProject) -> str:
+        """The project's canonical name. Raises `Problem` when its connection is not configured."""
+        if project.connection not in self._connections:
+            known = ", ".join(sorted(self._connections))
+            raise Problem(f"{self._file}: the source '{project.connection}' is not a configured connection; there is {known}.")
+        return f"{self._connections[project.connection].canonical_hostname}/{project.name}"
+
+    async def fetch(self, tenant: Tenant, projects: Iterable[str] | None = None) -> dict[str, dict[str, str]]:
+        """Bring the caches of the tenant's projects (or only those canonical names) up to date; every project's branches."""
+
+        async def one(project: TenantProject) -> tuple[str, dict[str, str]]:
+            canonical = self.canonical(project)
+            if projects is None or canonical in projects:
+                url, environment = self._connections[project.connection].git(project.name)
+                await self._caches.fetch(canonical, url, environment)
+            return canonical, await self._caches.branches(canonical)
+
+        found = await asyncio.gather(*(one(project) for project in tenant.projects))
+        return {canonical: self._wanted(project, branches) for project, (canonical, branches) in zip(tenant.projects, found, strict=True)}
+
+    @staticmethod
+    def _wanted(project: TenantProject, branches: dict[str, str]) -> dict[str, str]:
+        if project.trusted:
+            return {name: commit for name, commit in branches.items() if name == project.load_branch}
+        return branches
+
+    async def files(self, tenant: Tenant, branches: Branches) -> list[SourceFile]:
+        """Every configuration file at those commits, which must be in the caches."""
+        found: list[SourceFile] = []
+        for project in tenant.projects:
+            canonical = self.canonical(project)
+            for branch, commit in branches.get(canonical, {}).items():
+                found += await self.files_at(project, canonical, branch, commit)
+        return found
+
+    async def files_at(self, project: TenantProject, canonical: str, branch: str, commit: str) -> list[SourceFile]:
+        """The configuration files of one project-branch at a commit, in Zuul's order."""
+        wanted = config_paths(project, await self._caches.list_paths(canonical, commit))
+        texts = await self._caches.read_files(canonical, commit, wanted)
+        return [SourceFile(canonical, branch, path, texts[path]) for path in wanted if path in texts]
+
+    async def read(self, tenant: Tenant, projects: Sequence[str] | None = None) -> Layout:
+        """Fetch (everything, or those projects), make the layout, publish it, return it."""
+        branches = await self.fetch(tenant, projects)
+        identity = layout_id(self._text, tenant.name, branches)
+        layout = await self._layout(tenant, identity, branches)
+        await self._store.publish_layout(identity, tenant.name, branches)
+        self._newest[tenant.name] = identity
+        return layout
+
+    async def _layout(self, tenant: Tenant, identity: str, branches: Branches) -> Layout:
+        async with self._lock:
+            if identity not in self._layouts:
+                files = await self.files(tenant, branches)
+                canonical = {name: connection.canonical_hostname for name, connection in self._connections.items()}
+                names = {project: tuple(found) for project, found in branches.items()}
+                self._layouts[identity] = await asyncio.to_thread(load_layout, tenant, files, canonical, names)
+                while len(self._layouts) > KEPT_LAYOUTS * max(1, len(self._newest)):
+                    self._layouts.pop(next(iter(self._layouts)))
+            return self._layouts[identity]
+
+    async def layout(self, name: str) -> Layout:
+        """The newest layout published for a tenant. Raises `Problem` when there is none yet."""
+        published = await self._store.layout(name)
+        if published is None:
+            raise Problem(f"No layout of the tenant '{name}' has been read yet.")
+        identity, branches = published
+        tenant = self.tenant(name)
+        if identity not in self._layouts:
+            await self._ensure(tenant, branches)
+        return await self._layout(tenant, identity, branches)
+
+    async def _ensure(self, tenant: Tenant, branches: Branches) -> None:
+        """Fetch projects whose commits this machine's caches lack (a worker elsewhere, or a scheduler ahead of it)."""
+        lacking = []
+        for project in tenant.projects:
+            canonical = self.canonical(project)
+            try:
+                for commit in branches.get(canonical, {}).values():
+                    await self._caches.resolve(canonical, commit)
+            except (LookupError, GitProblem):
+                lacking.append(canonical)
+        if lacking:
+            await self.fetch(tenant, lacking)
