@@ -1,0 +1,299 @@
+"""What a job's playbooks get to know: the inventory, the `zuul` variables, the known host keys. Names and shapes are Zuul's.
+
+Paths are those inside the build's sandbox, where every build looks the same.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote_plus
+
+from headgate.changes import Change
+from headgate.jobs import FrozenJob, Nodeset, Playbook
+
+BUILD = "/build"
+WORK = f"{BUILD}/work"
+LOGS = f"{WORK}/logs"
+SOURCES = f"{WORK}/src"
+RESULTS = f"{WORK}/results.json"
+INVENTORY = f"{BUILD}/ansible/inventory.yaml"
+
+
+class NodeFacts(Protocol):
+    """What is asked of a node here: `providers.base.Node` has it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def external_id(self) -> str: ...
+    @property
+    def connection(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def username(self) -> str: ...
+    @property
+    def home(self) -> str: ...
+    @property
+    def python_path(self) -> str: ...
+    @property
+    def host_keys(self) -> tuple[str, ...]: ...
+    @property
+    def region(self) -> str: ...
+    @property
+    def zone(self) -> str: ...
+    @property
+    def cloud(self) -> str: ...
+    @property
+    def attributes(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectState:
+    """One repository of the workspace: `name` is canonical, `commit` what `checkout` (a branch or tag) stands for in this build,
+    `required` whether the job asks for it (rather than a change of the item)."""
+
+    name: str
+    commit: str
+    checkout: str
+    checkout_description: str = "zuul branch"
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """A change of the item, or of one ahead of it, with its project's canonical name."""
+
+    change: Change
+    project: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFacts:
+    """What is known of one build before it starts. `items` are all changes it is tested on, the last one its own."""
+
+    build: str
+    buildset: str
+    event_id: str
+    tenant: str
+    pipeline: str
+    items: tuple[ItemChange, ...]
+    projects: tuple[ProjectState, ...]
+    attempt: int = 1
+    post_review: bool = False
+    executor: str = ""
+    ansible_version: str = ""
+    artifacts: tuple[Mapping[str, Any], ...] = ()
+    parent_data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def workspace_path(scheme: str, project: str) -> str:
+    """Where a repository is in the workspace and below the user's home on a node: `src/...` by the job's workspace-scheme.
+    Raises `ValueError` for a scheme that is not golang, flat or unique."""
+    host, _, name = project.partition("/")
+    match scheme:
+        case "golang":
+            return f"src/{project}"
+        case "flat":
+            return f"src/{name.rpartition('/')[2]}"
+        case "unique":
+            return f"src/{host}/{quote_plus(name)}"
+    raise ValueError(f"workspace-scheme {scheme!r} is not one of golang, flat, unique")
+
+
+def project_variables(scheme: str, project: str) -> dict[str, str]:
+    host, _, name = project.partition("/")
+    return {
+        "name": name,
+        "short_name": name.rpartition("/")[2],
+        "canonical_hostname": host,
+        "canonical_name": project,
+        "src_dir": workspace_path(scheme, project),
+    }
+
+
+def change_variables(scheme: str, item: ItemChange) -> dict[str, Any]:
+    """One change as it appears in `zuul` itself, `zuul.items` and `zuul.buildset_refs`."""
+    change = item.change
+    return {
+        "project": project_variables(scheme, item.project),
+        "branch": change.branch,
+        "ref": change.ref,
+        "change": str(change.number),
+        "patchset": str(change.patchset),
+        "change_url": change.url,
+        "commit_id": change.commit,
+        "change_message": change.message,
+        "message": base64.b64encode(change.message.encode()).decode(),
+        "topic": change.topic or None,
+    }
+
+
+def zuul_variables(job: FrozenJob, facts: BuildFacts) -> dict[str, Any]:
+    """The variable `zuul`, except what belongs to one playbook."""
+    own = change_variables(job.workspace_scheme, facts.items[-1])
+    reference = {name: own[name] for name in ("branch", "ref", "change", "patchset", "change_url", "commit_id")}
+    reference["src_dir"] = own["project"]["src_dir"]
+    return {
+        **own,
+        "ansible_version": facts.ansible_version,
+        "artifacts": [dict(artifact) for artifact in facts.artifacts],
+        "attempts": facts.attempt,
+        "build": facts.build,
+        "build_refs": [reference],
+        "buildset": facts.buildset,
+        "buildset_refs": [reference],
+        "child_jobs": [],
+        "event_id": facts.event_id,
+        "executor": {
+            "hostname": facts.executor,
+            "inventory_file": INVENTORY,
+            "log_root": LOGS,
+            "result_data_file": RESULTS,
+            "src_root": SOURCES,
+            "work_root": WORK,
+        },
+        "include_vars": [],
+        "items": [change_variables(job.workspace_scheme, item) for item in facts.items],
+        "job": job.name,
+        "jobtags": list(job.tags),
+        "max_attempts": job.attempts,
+        "override_checkout": job.override_checkout,
+        "pipeline": facts.pipeline,
+        "playbook_context": playbook_context(job),
+        "post_review": facts.post_review,
+        "post_timeout": job.post_timeout,
+        "pre_timeout": job.pre_timeout,
+        "projects": {
+            state.name: {
+                **project_variables(job.workspace_scheme, state.name),
+                "checkout": state.checkout,
+                "checkout_description": state.checkout_description,
+                "commit": state.commit,
+                "required": state.required,
+            }
+            for state in facts.projects
+        },
+        "resources": {},
+        "tenant": facts.tenant,
+        "timeout": job.timeout,
+        "voting": job.voting,
+        "workspace_checkout": checks_out(job),
+    }
+
+
+def checks_out(job: FrozenJob, nodeset: Nodeset | None = None) -> bool:
+    """Does the executor's own copy of the workspace have its files? `auto`: only if there is no node that has them."""
+    if job.workspace_checkout == "auto":
+        return not (nodeset or job.nodesets[0]).nodes
+    return bool(job.workspace_checkout)
+
+
+def playbook_context(job: FrozenJob) -> dict[str, Any]:
+    """`zuul.playbook_context`: which playbooks and roles the job is made of."""
+    phases = {"pre_playbooks": job.pre_run, "playbooks": job.run, "post_playbooks": job.post_run}
+    used = {(playbook.project, playbook.branch, playbook.trusted) for playbooks in phases.values() for playbook in playbooks}
+    return {
+        "playbook_projects": {
+            source_path(project, branch, trusted): {"canonical_name": project, "checkout": branch}
+            for project, branch, trusted in sorted(used)
+        },
+        **{
+            name: [{"path": f"{source_path(one.project, one.branch, one.trusted)}/{one.path}", "trusted": one.trusted} for one in playbooks]
+            for name, playbooks in phases.items()
+        },
+    }
+
+
+def source_path(project: str, branch: str, trusted: bool) -> str:
+    """Where the files of a repository that has playbooks or roles are, read-only, in the sandbox."""
+    return f"{BUILD}/{'trusted' if trusted else 'untrusted'}/{quote_plus(branch)}/{project}"
+
+
+def role_paths(playbook: Playbook) -> list[str]:
+    """The directories in which a playbook's roles are looked for, in order: a repository of roles has them in `roles/`; one that is itself
+    a role is looked for by the directory it is in, under its name."""
+    paths = []
+    for role in playbook.roles:
+        root = source_path(role.project, role.branch, role.trusted)
+        paths += [f"{root}/roles", *([root.rpartition("/")[0]] if role.implicit or role.name else [])]
+    return list(dict.fromkeys(paths))
+
+
+def node_variables(node: NodeFacts) -> dict[str, Any]:
+    """Host variables of a node: how Ansible reaches it, and `nodepool` (also `zuul_node`), which says where it comes from."""
+    local = node.connection == "local"
+    described = {
+        "label": node.label,
+        "az": node.zone or None,
+        "cloud": node.cloud or None,
+        "provider": node.provider,
+        "region": node.region or None,
+        "host_id": None,
+        "external_id": node.external_id or None,
+        "uuid": node.id,
+        "slot": None,
+        "interface_ip": node.host or "127.0.0.1",
+        "public_ipv4": node.host if ":" not in node.host else "",
+        "private_ipv4": node.host if ":" not in node.host else "",
+        "public_ipv6": node.host if ":" in node.host else "",
+        "private_ipv6": "",
+        "node_properties": dict(node.attributes),
+        "reuse": False,
+    }
+    reached: dict[str, Any] = {"ansible_connection": node.connection, "ansible_python_interpreter": node.python_path}
+    if not local:
+        reached |= {"ansible_host": node.host, "ansible_port": node.port, "ansible_user": node.username}
+    return {**reached, "nodepool": described, "zuul_node": described, "zuul_user_dir": node.home}
+
+
+def inventory(job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], facts: BuildFacts) -> dict[str, Any]:
+    """The inventory in Ansible's YAML shape. `nodes` has one entry for each name of the nodeset; localhost is Ansible's implicit one.
+
+    Job variables lie over what parent jobs returned; extra variables and secrets are not here, they go to each playbook."""
+    return {
+        "all": {
+            "hosts": {name: {**node_variables(node), **_plain(job.host_vars.get(name, {}))} for name, node in nodes.items()},
+            "vars": {
+                **_plain(facts.parent_data),
+                **_plain(job.group_vars.get("all", {})),
+                **_plain(job.vars),
+                "zuul": zuul_variables(job, facts),
+            },
+            "children": {
+                "zuul_unreachable": {"hosts": {}},
+                **{
+                    group.name: {"hosts": {node: {} for node in group.nodes}, "vars": _plain(job.group_vars.get(group.name, {}))}
+                    for group in nodeset.groups
+                },
+            },
+        }
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and tuples as the dicts and lists that YAML and JSON have."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def known_hosts(nodes: Sequence[NodeFacts]) -> str:
+    """The known_hosts file of a build: the keys its nodes were launched with, and no other."""
+    lines = []
+    for node in nodes:
+        if node.connection == "ssh":
+            name = node.host if node.port == 22 else f"[{node.host}]:{node.port}"
+            lines += [f"{name} {key}\n" for key in node.host_keys]
+    return "".join(dict.fromkeys(lines))

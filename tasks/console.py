@@ -1,0 +1,36 @@
+"""A build's console on the executor's side: one file that only grows, `2026-01-01 00:00:00.000000 | host | line`.
+
+What playbooks do is written by their own processes (`tasks.ansible.streaming`); here stands what Headgate itself has to say.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from headgate.results import Phase, Played
+from tasks.ansible.streaming import stamp
+
+
+class BuildConsole:
+    """The console at `path`, made if it is not there. Every call is one append."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch(mode=0o640)
+
+    def say(self, text: str) -> None:
+        now = stamp(time.time())
+        data = "".join(f"{now} | {line}\n" for line in text.split("\n")).encode(errors="replace")
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+    def begins(self, phase: Phase, source: str, trusted: bool) -> None:
+        self.say(f"{phase.upper()} begins: {source} ({'trusted' if trusted else 'untrusted'})")
+
+    def ends(self, played: Played, source: str, why: str = "") -> None:
+        self.say(f"{played.phase.upper()} ends: {played.outcome} after {played.seconds:.1f} s: {source}" + (f": {why}" if why else ""))

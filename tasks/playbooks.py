@@ -1,0 +1,401 @@
+"""A build: its workspace and its playbooks, one by one, each in the build's sandbox, with one console.
+
+    plan = BuildPlan(job, facts, nodeset, nodes, sources, directory, caches, private_key)
+    async with Build(plan) as build:              # prepare: directories, inventory, agent, executor's workspace
+        await build.push_workspace()              # the nodes' workspace; raises NodeUnreachable, WorkspaceProblem
+        while (step := following(plan.job, build.played)) is not None:
+            await build.play(*step, secrets={})   # appended to build.played; never raises for what a playbook does
+    print(verdict(plan.job, build.played, plan.facts.attempt, build.said()))
+
+`run_build` is this in one call. A caller that wants each playbook as a step of its own (a Prefect task) calls `play` itself.
+
+Cancelling the task that awaits `play` kills everything of the build, here and on its nodes, before the cancellation goes on; the caller may
+then `play` the cleanup playbooks (`following(..., cancelled=True)`). `Build.end` (leaving the context) kills what is left and removes all
+but the logs. Below `plan.directory`: `console.log` (append-only, from the first moment), `logs/` (what playbooks leave to be published),
+`ansible/inventory.yaml`, `runner/` (ansible-runner's private data: events may hold what tasks printed, so it is not for publishing).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from headgate.inventory import (
+    BUILD,
+    INVENTORY,
+    RESULTS,
+    BuildFacts,
+    checks_out,
+    inventory,
+    known_hosts,
+    role_paths,
+    source_path,
+    workspace_path,
+)
+from headgate.jobs import FrozenJob, Nodeset, Playbook
+from headgate.results import Outcome, Phase, Played, Said, Verdict, following, seconds_left, succeeded, verdict
+from providers.base import Node
+from tasks.console import BuildConsole
+from tasks.git import Caches, git_environment
+from tasks.playbook_runner import PlaybookEnd, in_own_thread, run
+from tasks.sandbox import Bind, Sandbox, environment, write_accounts
+from tasks.workspace import CACHES, Checkout, NodeUnreachable, WorkspaceProblem, make_workspace, node_shell, push_workspace
+from tasks.zygote import Zygote, ansible_environment, zygote
+
+USER = "headgate"
+AGENT = f"{BUILD}/agent/socket"
+LARGEST_RESULTS = 10 << 20
+
+
+class BuildProblem(Exception):
+    """The build cannot be played as planned (a missing playbook, a repository that was never fetched); one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A repository with playbooks or roles, as a job names it."""
+
+    project: str
+    branch: str
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """Everything one build needs, decided. `nodes` has an entry for each name of the nodeset; `sources` says which commit each repository
+    with playbooks or roles is at (for a trusted one, what is merged; else with the item's changes); `directory` is this build's alone and
+    absolute; `private_key` is the build's own key, for nodes reached by ssh; `exports` is shared by builds."""
+
+    job: FrozenJob
+    facts: BuildFacts
+    nodeset: Nodeset
+    nodes: Mapping[str, Node]
+    sources: Mapping[Source, str]
+    directory: Path
+    caches: Caches
+    exports: Path
+    private_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOutcome:
+    """What a build came to. `data` and `secret_data` are what it returned by `zuul_return`."""
+
+    verdict: Verdict
+    played: tuple[Played, ...]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    secret_data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+def sources_of(job: FrozenJob) -> tuple[Source, ...]:
+    """Every repository that the job's playbooks or their roles come from, each once."""
+    found: dict[Source, None] = {}
+    for playbook in (*job.pre_run, *job.run, *job.post_run):
+        found[Source(playbook.project, playbook.branch, playbook.trusted)] = None
+        for role in playbook.roles:
+            found[Source(role.project, role.branch, role.trusted)] = None
+    return tuple(found)
+
+
+class Build:
+    """One build on this executor. See the module's text for the order of calls."""
+
+    def __init__(self, plan: BuildPlan) -> None:
+        self.plan = plan
+        self.played: list[Played] = []
+        self.warnings: list[str] = []
+        self.console_path = plan.directory / "console.log"
+        self.logs = plan.directory / "logs"
+        self._sandboxes: dict[bool, Sandbox] = {}
+        self._agent: Sandbox | None = None
+        self._zygote: Zygote | None = None
+        self._exports: dict[Source, Path] = {}
+
+    async def __aenter__(self) -> Self:
+        await self.prepare()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        await self.end()
+
+    @property
+    def checkouts(self) -> tuple[Checkout, ...]:
+        scheme = self.plan.job.workspace_scheme
+        return tuple(Checkout(one.name, one.checkout, one.commit, workspace_path(scheme, one.name)) for one in self.plan.facts.projects)
+
+    @property
+    def _local_homes(self) -> dict[str, str]:
+        return {name: node.home for name, node in self.plan.nodes.items() if node.connection == "local"}
+
+    @property
+    def _home(self) -> str:
+        """A lone local node's home is home to everything in the sandbox, so that even its facts say so."""
+        return next(iter(self._local_homes.values()), f"{BUILD}/home")
+
+    async def prepare(self) -> None:
+        """Directories, console, inventory, exported playbooks and roles, the executor's workspace, the agent. Repeatable after a crash.
+        Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
+        directory = self.plan.directory
+        for name in ("ansible", "facts", "work/src", "work/tmp", "home/.ssh", "events", "agent", "runner", "logs"):
+            (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.console = BuildConsole(self.console_path)
+        nodes = list(self.plan.nodes.values())
+        facts = inventory(self.plan.job, self.plan.nodeset, self.plan.nodes, self.plan.facts)
+        (directory / "ansible/inventory.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
+        (directory / "home/.ssh/known_hosts").write_text(known_hosts(nodes))
+        try:
+            for source, commit in self.plan.sources.items():
+                self._exports[source] = await self.plan.caches.export(source.project, commit, self.plan.exports)
+            files = checks_out(self.plan.job, self.plan.nodeset)
+            await make_workspace(self.plan.caches, self.checkouts, directory / "work", files)
+        except (LookupError, WorkspaceProblem) as problem:
+            raise BuildProblem(str(problem)) from None
+        self._zygote = await zygote()
+        if self.plan.private_key is not None and any(node.connection == "ssh" for node in nodes):
+            await self._start_agent()
+
+    async def _start_agent(self) -> None:
+        """An agent with the build's key, in a sandbox of its own: playbooks can use the key and cannot read it."""
+        directory = self.plan.directory
+        (directory / "agent/socket").unlink(missing_ok=True)
+        binds = (Bind(directory / "agent", f"{BUILD}/agent", writable=True), *write_accounts(directory / "ansible", USER, self._home))
+        self._agent = await Sandbox.start(binds, user=USER, home=self._home, command=("ssh-agent", "-D", "-a", AGENT))
+        assert self._agent.process.stdout is not None
+        await self._agent.process.stdout.readline()  # it says where it listens once it does
+        keys = {str(path) for path in (self.plan.private_key, *(node.private_key_path for node in self.plan.nodes.values())) if path}
+        for key in sorted(keys):
+            add = await asyncio.create_subprocess_exec(
+                *("ssh-add", "-q", str(Path(key).absolute())),
+                env=self._agent_environment(),
+                cwd=directory,
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, err = await add.communicate()
+            if add.returncode:
+                raise BuildProblem(f"the build's ssh key cannot be used: {err.decode(errors='replace').strip()}")
+
+    def _agent_environment(self) -> dict[str, str]:
+        """For programs run in the build's directory: the agent's path outside may be too long for a socket, the relative one never is."""
+        return git_environment({"SSH_AUTH_SOCK": "agent/socket"})
+
+    async def push_workspace(self) -> None:
+        """Bring the repositories to every node. Raises `NodeUnreachable` or `WorkspaceProblem`, after saying so in the console."""
+        nodes = {node.id: node for node in self.plan.nodes.values()}
+        try:
+            async with asyncio.TaskGroup() as pushes:
+                for node in nodes.values():
+                    pushes.create_task(self._push(node))
+        except* (NodeUnreachable, WorkspaceProblem) as problems:
+            first = problems.exceptions[0]
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            self.console.say(str(first))
+            raise first from None
+
+    async def _push(self, node: Node) -> None:
+        if node.connection == "local":
+            await make_workspace(self.plan.caches, self.checkouts, Path(node.home), files=True)
+            return
+        hosts = self.plan.directory / "home/.ssh/known_hosts"
+        async with node_shell(node, hosts, self._agent_environment(), self.plan.directory) as shell:
+            if not await push_workspace(self.plan.caches, self.checkouts, shell):
+                self.console.say(f"node {node.id} has no git, so no repositories are put there")
+
+    def _binds(self, trusted: bool) -> tuple[Bind, ...]:
+        directory = self.plan.directory
+        events = directory / "events" / ("trusted" if trusted else "untrusted")
+        events.mkdir(exist_ok=True)
+        assert self._zygote is not None
+        return (
+            *self._zygote.binds(),
+            *write_accounts(directory / "ansible", USER, self._home),
+            Bind(directory / "ansible", f"{BUILD}/ansible"),
+            *(Bind(path, source_path(source.project, source.branch, source.trusted)) for source, path in self._exports.items()),
+            *(Bind(self.plan.caches.path(one.project), f"{CACHES}/{one.project}.git") for one in self.checkouts),
+            Bind(directory / "agent", f"{BUILD}/agent"),
+            Bind(events, f"{BUILD}/events", writable=True),
+            *(Bind(directory / name, f"{BUILD}/{name}", writable=True) for name in ("facts", "home", "work")),
+            Bind(self.logs, f"{BUILD}/work/logs", writable=True),
+            *(Bind(Path(home), home, writable=True) for home in dict.fromkeys(self._local_homes.values())),
+        )
+
+    async def _sandbox(self, trusted: bool) -> Sandbox:
+        """The build's sandbox of this trust: what a job leaves running on a local node goes on there from playbook to playbook."""
+        if trusted not in self._sandboxes:
+            self._sandboxes[trusted] = await Sandbox.start(self._binds(trusted), user=USER, home=self._home)
+        return self._sandboxes[trusted]
+
+    async def play(self, phase: Phase, playbook: Playbook, secrets: Mapping[str, Any] | None = None) -> Played:
+        """Play one playbook and append what it came to to `played`. `secrets` are the decrypted values by variable name; they exist for
+        this playbook only and are blotted out of the console. Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
+        source = f"{playbook.project}: {playbook.path}@{playbook.branch}"
+        if phase == Phase.POST:
+            self._show_console_in_logs()
+        self.console.begins(phase, source, playbook.trusted)
+        began = time.monotonic()
+        end: PlaybookEnd | None = None
+        try:
+            async with asyncio.timeout(seconds_left(self.plan.job, phase, self.played)):
+                end = await self._play(phase, playbook, secrets or {})
+        except TimeoutError:
+            outcome, why = Outcome.TIMED_OUT, "everything it started is killed"
+        else:
+            outcome, why = outcome_of(end)
+        played = Played(phase, playbook, outcome, time.monotonic() - began)
+        self.played.append(played)
+        self.console.ends(played, source, why)
+        return played
+
+    async def _play(self, phase: Phase, playbook: Playbook, secrets: Mapping[str, Any]) -> PlaybookEnd:
+        assert self._zygote is not None
+        if not self._zygote.alive:
+            self._zygote = await zygote()
+            await self._kill_sandboxes()  # they show the old one's files
+        number = f"{len(self.played) + 1:02}-{phase}"
+        partials = self.plan.directory / "events" / ("trusted" if playbook.trusted else "untrusted") / number / "job_events"
+        try:
+            sandbox = await self._sandbox(playbook.trusted)
+            await asyncio.to_thread(shutil.rmtree, partials.parent, ignore_errors=True)
+            partials.mkdir(parents=True)
+            request = self._request(sandbox, phase, playbook, secrets, f"{BUILD}/events/{number}")
+            descriptor = os.memfd_create("request")
+            try:
+                os.write(descriptor, json.dumps(request).encode())
+                command = self._zygote.command(f"/proc/{os.getpid()}/fd/{descriptor}")
+                directory = self.plan.directory / "runner" / number
+                return await in_own_thread(lambda: run(directory, number, playbook.path, command, partials), self._kill_now)
+            finally:
+                os.close(descriptor)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._kill_sandboxes())
+            raise
+
+    def _request(self, sandbox: Sandbox, phase: Phase, playbook: Playbook, secrets: Mapping[str, Any], events: str) -> dict[str, Any]:
+        """What the zygote is told; see `tasks.ansible.zygote.Request`."""
+        root = source_path(playbook.project, playbook.branch, playbook.trusted)
+        will_retry = verdict(self.plan.job, self.played, self.plan.facts.attempt, self.said()).retry
+        told = {
+            "zuul_execution_phase": str(phase),
+            "zuul_execution_trusted": str(playbook.trusted),
+            "zuul_execution_canonical_name_and_path": f"{playbook.project}/{playbook.path}",
+            "zuul_execution_branch": playbook.branch,
+            **({"zuul_success": succeeded(self.played), "zuul_will_retry": will_retry} if phase in (Phase.POST, Phase.CLEANUP) else {}),
+        }
+        extra = {**self.plan.job.extra_vars, **told}
+        home = {"SSH_AUTH_SOCK": AGENT, "AWX_ISOLATED_DATA_DIR": events}
+        assert self._zygote is not None
+        return {
+            "sandbox": sandbox.pid,
+            "arguments": ["ansible-playbook", *([] if secrets else ["-i", INVENTORY]), "-e", json.dumps(extra), f"{root}/{playbook.path}"],
+            "environment": {**environment(USER, self._home), **ansible_environment(self._zygote.directory), **home},
+            "directory": f"{BUILD}/work",
+            "roles": role_paths(playbook),
+            "console": str(self.console_path),
+            "redact": list(texts(secrets)),
+            "homes": self._local_homes,
+            "inventory": (self.plan.directory / "ansible/inventory.yaml").read_text() if secrets else "",
+            "inventory_vars": dict(secrets),
+        }
+
+    def _show_console_in_logs(self) -> None:
+        """Roles that upload logs look for the console among them; it is the same file, so it goes on growing there."""
+        with contextlib.suppress(FileExistsError):
+            (self.logs / "job-output.txt").hardlink_to(self.console_path)
+
+    def returned(self) -> dict[str, Any]:
+        """What playbooks returned so far: `data` and `secret_data`. What may be hostile wrote it: any content, but not any size."""
+        try:
+            descriptor = os.open(
+                self.plan.directory / "work" / Path(RESULTS).name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+            with open(descriptor, "rb") as file:
+                found = json.loads(file.read(LARGEST_RESULTS))
+        except FileNotFoundError:
+            return {"data": {}, "secret_data": {}}
+        except (OSError, ValueError):
+            self.warnings.append("what zuul_return wrote cannot be read")
+            return {"data": {}, "secret_data": {}}
+        sections = found if isinstance(found, dict) else {}
+        return {name: section if isinstance(section := sections.get(name), dict) else {} for name in ("data", "secret_data")}
+
+    def said(self) -> Said:
+        zuul = self.returned()["data"].get("zuul")
+        return Said(retry=not (isinstance(zuul, dict) and zuul.get("retry") is False))
+
+    def _kill_now(self) -> None:
+        for sandbox in self._sandboxes.values():
+            sandbox.kill_now()
+
+    async def _kill_sandboxes(self) -> None:
+        sandboxes, self._sandboxes = self._sandboxes, {}
+        await asyncio.gather(*(sandbox.kill() for sandbox in sandboxes.values()))
+
+    async def end(self) -> None:
+        """Kill whatever is left and remove all but console, logs, inventory and ansible-runner's artifacts. Repeatable."""
+        await self._kill_sandboxes()
+        if self._agent is not None:
+            await self._agent.kill()
+        for name in ("agent", "events", "facts", "home", "work"):
+            await asyncio.to_thread(shutil.rmtree, self.plan.directory / name, ignore_errors=True)
+
+
+def texts(value: Any) -> set[str]:
+    """Every string in a secret that is worth hiding; short ones would blot out words."""
+    if isinstance(value, Mapping):
+        return set().union(*(texts(inner) for inner in value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*(texts(inner) for inner in value))
+    return {line for line in value.splitlines() if len(line) >= 6} if isinstance(value, str) else set()
+
+
+def outcome_of(end: PlaybookEnd) -> tuple[Outcome, str]:
+    """What ansible-playbook's end means, and in a few words why. Exit codes are those of ansible-core 2.19 (`ansible.cli.ExitCode`)."""
+    if end.code == 0:
+        return Outcome.OK, ""
+    if end.unreachable:
+        return Outcome.UNREACHABLE, f"no connection to {', '.join(end.unreachable)}"
+    if end.recapped and end.code in (1, 2):
+        return Outcome.FAILED, f"on {', '.join(end.failed)}" if end.failed else ""
+    why = " ".join(line for line in end.said.splitlines() if line.strip())[-500:]
+    if end.code in (1, 2, 4, 5, 6):
+        return Outcome.FAILED, why
+    return Outcome.CRASHED, why or f"ansible-playbook ended with {end.code}"
+
+
+async def run_build(plan: BuildPlan, secrets: Mapping[Playbook, Mapping[str, Any]] | None = None) -> BuildOutcome:
+    """The whole build. Unreachable nodes are an attempt like any other; cancelled, it plays the cleanup playbooks and is cancelled then."""
+    build = Build(plan)
+    lost = False
+    try:
+        await build.prepare()
+        try:
+            await build.push_workspace()
+        except NodeUnreachable:
+            lost = True
+        while not lost and (step := following(plan.job, build.played)) is not None:
+            await build.play(*step, secrets=(secrets or {}).get(step[1]))
+    except asyncio.CancelledError:
+        build.console.say("CANCELLED")
+        while (step := following(plan.job, build.played, cancelled=True)) is not None:
+            await build.play(*step, secrets=(secrets or {}).get(step[1]))
+        raise
+    finally:
+        returned = build.returned()
+        said = build.said()
+        await build.end()
+    return BuildOutcome(
+        verdict(plan.job, build.played, plan.facts.attempt, said), tuple(build.played), warnings=tuple(build.warnings), **returned
+    )

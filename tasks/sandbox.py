@@ -1,0 +1,171 @@
+"""The sandbox a build's playbooks run in, made by bubblewrap: nothing of this machine but the system's programs and what is bound.
+
+Namespaces of its own for users, processes, mounts, IPC and names (the network is shared: nodes must be reached); no capability, no way
+to new user namespaces, a cleared environment. It lives until it is killed or the process that started it ends, and all in it ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SYSTEM_FILES = (
+    "alternatives",
+    "ca-certificates",
+    "hosts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "nsswitch.conf",
+    "pki",
+    "protocols",
+    "resolv.conf",
+    "services",
+    "ssl",
+)
+"""What of /etc is the same for everybody and no secret."""
+
+START_SECONDS = 20.0
+
+
+class SandboxProblem(Exception):
+    """No sandbox can be made here; one sentence with what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """`source` of this machine appears as `target` inside."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+    def arguments(self) -> list[str]:
+        return ["--bind" if self.writable else "--ro-bind", str(self.source), self.target]
+
+
+def interpreter_paths() -> tuple[Path, ...]:
+    """The directories of this Python environment and of the Python it is made from, which a playbook needs and may read."""
+    paths = dict.fromkeys(Path(path).resolve() for path in (sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix))
+    return tuple(path for path in paths if not path.is_relative_to("/usr"))
+
+
+def command_line(binds: Iterable[Bind], user: str, home: str) -> list[str]:
+    """The bubblewrap arguments up to the command. `binds` are made in order, after the system's. `user` and `home` are who the
+    programs inside believe they are; whoever that is outside is the one who runs this."""
+    system = ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        path = Path("/", name)
+        if path.is_symlink():
+            system += ["--symlink", str(path.readlink()), str(path)]
+        elif path.exists():
+            system += ["--ro-bind", str(path), str(path)]
+    for name in SYSTEM_FILES:
+        system += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    return [
+        "bwrap",
+        *("--unshare-all", "--unshare-user", "--disable-userns", "--share-net", "--die-with-parent", "--new-session"),
+        *("--uid", "1000", "--gid", "1000", "--hostname", "headgate", "--clearenv"),
+        *system,
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp", "--tmpfs", "/run/headgate"),  # noqa: S108 - its own
+        *(argument for path in interpreter_paths() for argument in ("--ro-bind", str(path), str(path))),
+        *(argument for bind in binds for argument in bind.arguments()),
+        *("--chdir", "/"),
+    ]
+
+
+def environment(user: str, home: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """All that a program in a sandbox gets to know from its environment."""
+    path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "HOME": home, "USER": user, "LOGNAME": user, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **(extra or {})}
+
+
+def write_accounts(directory: Path, user: str, home: str) -> tuple[Bind, ...]:
+    """/etc/passwd and /etc/group with this one user, kept in `directory`."""
+    (directory / "passwd").write_text(f"root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n{user}:x:1000:1000:{user}:{home}:/bin/bash\n")
+    (directory / "group").write_text(f"root:x:0:\n{user}:x:1000:\n")
+    return (Bind(directory / "passwd", "/etc/passwd"), Bind(directory / "group", "/etc/group"))
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """A running sandbox. `pid` is, outside, its first process; whoever enters its namespaces is in it."""
+
+    process: asyncio.subprocess.Process
+    pid: int
+    descriptor: int = field(repr=False)
+
+    @classmethod
+    async def start(cls, binds: Iterable[Bind], *, user: str, home: str, command: Iterable[str] = ()) -> Sandbox:
+        """Start one and return when it is complete. `command` is what runs in it from the start, beside what is brought in later.
+        Raises `SandboxProblem`."""
+        if shutil.which("bwrap") is None:
+            raise SandboxProblem(
+                "bubblewrap is not installed, and jobs run in nothing else: install the package 'bubblewrap' (apt install bubblewrap)"
+            )
+        receive, send = os.pipe()
+        keep = ("/bin/sh", "-c", 'echo ready; if [ $# -gt 0 ]; then exec "$@"; else exec sleep infinity; fi', "sandbox", *command)
+        arguments = command_line(binds, user, home)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(arguments[0], "--info-fd", str(send), *arguments[1:], *keep),
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(send,),
+            )
+        except BaseException:
+            os.close(receive)
+            raise
+        finally:
+            os.close(send)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                assert process.stdout is not None
+                said = await process.stdout.readline()
+                if said != b"ready\n":
+                    said += await process.stdout.read()
+                    reason = " ".join(said.decode(errors="replace").split()) or f"bwrap ended with {await process.wait()}"
+                    raise SandboxProblem(f"bubblewrap cannot make a sandbox here: {reason.removeprefix('bwrap: ')}")
+            pid = json.loads(os.read(receive, 4096))["child-pid"]  # written before anything ran inside
+            return cls(process, pid, os.pidfd_open(pid))
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise
+        finally:
+            os.close(receive)
+
+    def kill_now(self) -> None:
+        """End everything in it, without waiting. Repeatable."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.descriptor >= 0:
+                signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
+            if self.process.returncode is None:
+                self.process.kill()
+
+    async def kill(self) -> None:
+        """End everything in it, and return when it has ended. Repeatable."""
+        self.kill_now()
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor < 0:
+            return
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(descriptor, ended.set)  # the first process of a pid namespace ends last
+        try:
+            await ended.wait()
+            await self.process.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
