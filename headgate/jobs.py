@@ -101,7 +101,12 @@ class IncludeVars:
 
 @dataclass(frozen=True, slots=True)
 class FrozenJob:
-    """One job with every attribute decided. Times are seconds. Mappings are JSON-like and must not be edited."""
+    """One job with every attribute decided. Times are seconds. Mappings are JSON-like and must not be edited.
+
+    `dependencies` are those in the same graph, initializers among them; `declared_dependencies` what the configuration says.
+    `include_projects` and `exclude_projects` hold (`name`, canonical name), (`change`, None) or (`item`, None). `changes` are the
+    positions, in the item, of the changes it runs for: more than one when it was deduplicated in a cycle.
+    """
 
     name: str
     parents: tuple[str, ...] = ()
@@ -113,6 +118,7 @@ class FrozenJob:
     pre_timeout: int | None = None
     post_timeout: int | None = None
     dependencies: tuple[Dependency, ...] = ()
+    declared_dependencies: tuple[Dependency, ...] = ()
     semaphores: tuple[SemaphoreUse, ...] = ()
     tags: tuple[str, ...] = ()
     provides: tuple[str, ...] = ()
@@ -123,10 +129,13 @@ class FrozenJob:
     group_vars: Mapping[str, Any] = field(default_factory=dict)
     include_vars: tuple[IncludeVars, ...] = ()
     required_projects: tuple[RequiredProject, ...] = ()
+    include_projects: frozenset[tuple[str, str | None]] | None = None
+    exclude_projects: frozenset[tuple[str, str | None]] | None = None
     nodesets: tuple[Nodeset, ...] = (Nodeset(),)
     pre_run: tuple[Playbook, ...] = ()
     run: tuple[Playbook, ...] = ()
     post_run: tuple[Playbook, ...] = ()
+    cleanup_run: tuple[Playbook, ...] = ()
     override_checkout: str | None = None
     success_message: str = "SUCCESS"
     failure_message: str = "FAILURE"
@@ -134,11 +143,14 @@ class FrozenJob:
     ansible_version: str | None = None
     ansible_split_streams: bool = False
     workspace_scheme: str = "golang"
-    workspace_checkout: bool | str = "auto"
+    workspace_checkout: bool | str = True
     post_review: bool = False
     hold_following_changes: bool = False
     deduplicate: bool | str = "auto"
     secret_exposure: str = "ignore"  # noqa: S105 - a policy, not a password
+    image_build_name: str | None = None
+    preserve_home_paths: tuple[str, ...] = ()
+    changes: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,325 @@
+"""YAML text to stanzas of plain values, as Zuul reads it, with bounds that hostile text cannot exceed.
+
+Only the C parser is used, once for each text. Marks are not kept: the place of a key is found again (`locate`) in the rare case
+that there is something to say about it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import yaml
+
+MOST_CHARACTERS = 4_000_000
+MOST_DEPTH = 60
+MOST_VALUES = 2_000_000
+
+_STR = "tag:yaml.org,2002:str"
+_MAP = "tag:yaml.org,2002:map"
+_SEQ = "tag:yaml.org,2002:seq"
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class BadDocument(Exception):
+    """The text cannot be read at all (or not further than `stanzas`): one sentence, with a line (from 1) and column when known."""
+
+    def __init__(self, message: str, line: int = 0, column: int = 0, stanza_line: int = 0, name: str = "Unknown") -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+        self.stanza_line = stanza_line
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value under `!override` (`replace` true) or `!inherit` (false)."""
+
+    value: Any
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Encrypted:
+    """A value under `!encrypted/pkcs1-oaep`: chunks, each encrypted with the project's RSA key."""
+
+    chunks: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsafe:
+    """A string under `!unsafe`: Ansible must not template it."""
+
+    value: str
+
+
+class Stanza(NamedTuple):
+    """One item of a configuration file: `kind` is its only key, `line` (from 1) where it starts, `index` its place in the list."""
+
+    kind: str
+    conf: dict[str, Any]
+    line: int
+    index: int
+
+
+class _Builder:
+    """Builds plain values from composed nodes. One for each document."""
+
+    def __init__(self) -> None:
+        self.scalars = yaml.constructor.SafeConstructor()
+        self.built: dict[int, Any] = {}
+        self.sizes: dict[int, int] = {}
+        self.total = 0
+
+    def value(self, node: yaml.Node, depth: int = 0) -> Any:
+        tag = node.tag
+        if tag == _STR and isinstance(node, yaml.ScalarNode):
+            return node.value
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        identity = id(node)
+        if identity in self.built:
+            self._count(self.sizes.get(identity, 0), node)
+            return self.built[identity]
+        if identity in self.sizes:
+            raise _bad("found an alias to a value that contains itself", node)
+        if depth > MOST_DEPTH:
+            raise _bad(f"nested deeper than {MOST_DEPTH} levels", node)
+        self.sizes[identity] = 0
+        before = self.total
+        self._count(1, node)
+        built = self._collection(node, tag, depth)
+        self.sizes[identity] = self.total - before
+        self.built[identity] = built
+        return built
+
+    def _count(self, more: int, node: yaml.Node) -> None:
+        self.total += more
+        if self.total > MOST_VALUES:
+            raise _bad(f"aliases expand to more than {MOST_VALUES} values", node)
+
+    def _collection(self, node: yaml.Node, tag: str, depth: int) -> Any:
+        if isinstance(node, yaml.MappingNode) and tag == _MAP:
+            return self._mapping(node, depth)
+        if isinstance(node, yaml.SequenceNode) and tag == _SEQ:
+            self._count(len(node.value), node)
+            return [self.value(child, depth + 1) for child in node.value]
+        if tag in ("!override", "!inherit"):
+            inner: Any
+            if isinstance(node, yaml.MappingNode):
+                inner = self._mapping(node, depth)
+            else:
+                inner = [self.value(child, depth + 1) for child in node.value]
+            return Override(inner, tag == "!override")
+        if tag == "!encrypted/pkcs1-oaep" and isinstance(node, yaml.SequenceNode):
+            return Encrypted(tuple(_decoded(child) for child in node.value))
+        return self._standard(node)
+
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[Any, Any]:
+        seen = set()
+        merges = False
+        for key, _ in node.value:
+            if key.tag == _MERGE:
+                merges = True
+            elif isinstance(key.value, str):
+                if key.value in seen and key.value != "<<":
+                    mark = key.start_mark
+                    raise BadDocument(
+                        f'the key "{key.value}" appears twice in one mapping', mark.line + 1, mark.column + 1, node.start_mark.line + 1
+                    )
+                seen.add(key.value)
+        if merges:
+            try:
+                self.scalars.flatten_mapping(node)
+            except yaml.MarkedYAMLError as wrong:
+                raise _from_yaml(wrong) from wrong
+        self._count(len(node.value), node)
+        built = {}
+        for key, child in node.value:
+            name = key.value if key.tag == _STR and isinstance(key, yaml.ScalarNode) else self.value(key, depth + 1)
+            try:
+                built[name] = self.value(child, depth + 1)
+            except TypeError:
+                raise _bad("a key must be a single value; quote a value that starts with a brace", key) from None
+        return built
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.tag in ("!override", "!inherit"):
+            return self._override_scalar(node)
+        if node.tag == "!encrypted/pkcs1-oaep":
+            return Encrypted((_decoded(node),))
+        if node.tag == "!unsafe":
+            return Unsafe(node.value)
+        return self._standard(node)
+
+    def _override_scalar(self, node: yaml.ScalarNode) -> Override:
+        resolved = yaml.resolver.Resolver().resolve(yaml.ScalarNode, node.value, (True, False))
+        if resolved != _STR:
+            raise _bad(f"{node.tag} may be given to a string, list or mapping only, found {node.value!r}", node)
+        return Override(node.value, node.tag == "!override")
+
+    def _standard(self, node: yaml.Node) -> Any:
+        try:
+            return self.scalars.construct_object(node, deep=True)
+        except yaml.MarkedYAMLError as wrong:
+            raise _from_yaml(wrong) from wrong
+        except (ValueError, TypeError, OverflowError, RecursionError, AttributeError, KeyError, IndexError) as wrong:
+            raise _bad(f"{getattr(node, 'value', '')!s:.60} is not a value of YAML type {node.tag}: {wrong}", node) from wrong
+
+
+def _decoded(node: yaml.Node) -> bytes:
+    try:
+        return base64.b64decode(node.value)
+    except (binascii.Error, TypeError, ValueError) as wrong:
+        raise _bad("an encrypted value must be base64 text or a list of such", node) from wrong
+
+
+def _bad(message: str, node: yaml.Node) -> BadDocument:
+    return BadDocument(message, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _from_yaml(wrong: yaml.MarkedYAMLError) -> BadDocument:
+    mark = wrong.problem_mark or wrong.context_mark
+    sentence = " ".join(str(part).strip() for part in (wrong.context, wrong.problem) if part)
+    return BadDocument(f"not YAML: {sentence}", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0)
+
+
+_DEEP_LINE = re.compile(r"^[ \t]*(?:[-?:][ \t]+){20}|^ {120}", re.MULTILINE)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """The root node of the only document. Raises `BadDocument`."""
+    if len(text) > MOST_CHARACTERS:
+        raise BadDocument(f"the file has {len(text)} characters, at most {MOST_CHARACTERS} are read")
+    try:
+        if text.count("[") + text.count("{") > MOST_DEPTH or _DEEP_LINE.search(text):
+            _refuse_depth(text)  # the C composer recurses without a bound of its own
+        return yaml.compose(text, Loader=yaml.CSafeLoader)  # type: ignore[no-any-return]  # PyYAML's stubs have no type for compose
+    except yaml.MarkedYAMLError as wrong:
+        raise _from_yaml(wrong) from wrong
+    except yaml.YAMLError as wrong:
+        raise BadDocument(f"not YAML: {' '.join(str(wrong).split())}") from wrong
+    except (ValueError, RecursionError) as wrong:
+        raise BadDocument(f"not YAML: {wrong}") from wrong
+
+
+def _refuse_depth(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MOST_DEPTH:
+                mark = event.start_mark
+                raise BadDocument(f"nested deeper than {MOST_DEPTH} levels", mark.line + 1, mark.column + 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def load(text: str) -> Any:
+    """The plain value of a YAML text. Raises `BadDocument`."""
+    root = _compose(text)
+    return None if root is None else _Builder().value(root)
+
+
+def read(text: str, kinds: frozenset[str]) -> tuple[list[Stanza], BadDocument | None]:
+    """The stanzas of a configuration file, and what stopped the reading, if anything did.
+
+    A text that is not YAML gives no stanza; a list with a wrong item gives those before it, as Zuul does it.
+    """
+    stanzas: list[Stanza] = []
+    try:
+        root = _compose(text)
+        if root is None:
+            return [], None
+        builder = _Builder()
+        value = builder.value(root)
+    except BadDocument as bad:
+        return [], bad
+    if value is None:
+        return [], None
+    if not isinstance(value, list):
+        return [], BadDocument(f'a configuration file is a list of items such as "- job:", found {kind_of(value)}', 1)
+    for index, item in enumerate(value):
+        mark = root.value[index].start_mark
+        bad_item = _wrong_item(item, kinds)
+        if bad_item:
+            return stanzas, BadDocument(bad_item, mark.line + 1, mark.column + 1)
+        ((kind, conf),) = item.items()
+        stanzas.append(Stanza(kind, conf, mark.line + 1, index))
+    return stanzas, None
+
+
+def _wrong_item(item: Any, kinds: frozenset[str]) -> str:
+    from headgate.configuration.problems import nearest
+
+    if not isinstance(item, dict):
+        return f'every item is a mapping with one key such as "- job:", found {kind_of(item)}'
+    if len(item) != 1:
+        names = ", ".join(str(key) for key in list(item)[:5]) or "none"
+        return f"every item has exactly one key, found {len(item)} ({names}); indent what belongs to the first"
+    ((kind, conf),) = item.items()
+    if not isinstance(conf, dict):
+        return f'"{kind}" must hold a mapping, found {kind_of(conf)}'
+    if kind not in kinds:
+        return f'"{kind}" is not a kind of configuration; allowed are {", ".join(sorted(kinds))}{nearest(str(kind), kinds)}'
+    return ""
+
+
+def kind_of(value: Any) -> str:
+    """`a list`, `the number 3`, `the string "x"`: what a reader would call a value."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, (int, float)):
+        return f"the number {str(value)[:40]}"
+    if isinstance(value, str):
+        return f'the string "{value[:40]}"'
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, Override):
+        return "a value under !override or !inherit"
+    if isinstance(value, Encrypted):
+        return "an encrypted value"
+    return f"a {type(value).__name__}"
+
+
+class Place(NamedTuple):
+    """Line and column (from 1) and that line's text."""
+
+    line: int
+    column: int
+    context: str
+
+
+def locate(text: str, index: int, path: Sequence[Any]) -> Place | None:
+    """Where the value at `path` inside stanza `index` (below its kind) stands in the text; the longest part of the path that exists."""
+    try:
+        root = _compose(text)
+    except BadDocument:
+        return None
+    if not isinstance(root, yaml.SequenceNode) or index >= len(root.value) or not isinstance(root.value[index], yaml.MappingNode):
+        return None
+    node = root.value[index]
+    mark = node.start_mark
+    node = node.value[0][1]
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, child) for key, child in node.value if key.value == str(step)]
+            if not found:
+                break
+            mark, node = found[0][0].start_mark, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            mark = node.start_mark
+        else:
+            break
+    lines = text.splitlines()
+    return Place(mark.line + 1, mark.column + 1, lines[mark.line].strip()[:160] if mark.line < len(lines) else "")

@@ -1,0 +1,401 @@
+"""How the variants of a job become one: the merge rule of each attribute.
+
+Law: variants are applied in order, root parent first. Execution attributes of a later one are refused if the job is final by then,
+or protected and the later one stands in another project; what says how a job is chosen and reported may always be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from headgate.configuration.definitions import JobDefinition, PlaybookDefinition, ProjectUse
+from headgate.configuration.objects import Variant
+from headgate.configuration.regex import Regex
+from headgate.configuration.roles import implicit_role_name
+from headgate.configuration.stanza import Wrong
+from headgate.configuration.state import LayoutState
+from headgate.jobs import IncludeVars, Playbook, RoleSource, SecretUse
+
+EXECUTION = [
+    "parent",
+    "pre_timeout",
+    "timeout",
+    "post_timeout",
+    "vars",
+    "extra_vars",
+    "host_vars",
+    "group_vars",
+    "include_vars",
+    "nodeset",
+    "pre_run",
+    "post_run",
+    "cleanup_run",
+    "run",
+    "ansible_split_streams",
+    "ansible_version",
+    "semaphores",
+    "attempts",
+    "roles",
+    "required_projects",
+    "include_projects",
+    "exclude_projects",
+    "allowed_projects",
+    "override_branch",
+    "override_checkout",
+    "post_review",
+    "workspace_scheme",
+    "workspace_checkout",
+    "failure_output",
+    "image_build_name",
+    "type",
+    "preserve_home_paths",
+    "secret_exposure",
+]
+"""Attributes that say how a job runs; `final` and `protected` guard them."""
+REPLACED = [
+    "parent",
+    "pre_timeout",
+    "timeout",
+    "post_timeout",
+    "nodeset",
+    "ansible_split_streams",
+    "ansible_version",
+    "attempts",
+    "override_branch",
+    "override_checkout",
+    "post_review",
+    "workspace_scheme",
+    "workspace_checkout",
+    "image_build_name",
+    "type",
+]
+"""Execution attributes of which the later value simply holds."""
+CONTEXT = ["voting", "hold_following_changes", "failure_message", "success_message", "match_on_config_updates", "deduplicate"]
+"""Attributes of which the later value holds even for a final job."""
+UNITED = ("tags", "provides", "requires", "dependencies")
+
+
+def deep_update(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings joined, anything else (lists too) taken from `above`; keys of `below` alone come first."""
+    merged: dict[str, Any] = {key: value for key, value in below.items() if key not in above}
+    for key, value in above.items():
+        under = below.get(key)
+        merged[key] = deep_update(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+@dataclass(slots=True)
+class _Level:
+    """A playbook at the level it was defined, before secrets of children reach it."""
+
+    playbook: Playbook
+    untrusted: bool
+
+
+class MergedJob:
+    """A job in the making. Attributes not said have Zuul's defaults; every one is plain to read."""
+
+    def __init__(self, state: LayoutState, variant: Variant) -> None:
+        self.state = state
+        job = variant.job
+        self.name = job.name
+        self.description = job.description
+        self.variant_description = job.variant_description
+        self.source = variant.source
+        self.path: list[Variant] = []
+        self.values: dict[str, Any] = {}
+        self.final = bool(job.final)
+        self.abstract = bool(job.abstract)
+        self.intermediate = bool(job.intermediate)
+        self.protected_origin: str | None = None
+        self.final_attributes = set(job.final_attributes)
+        self.ignore_allowed_projects = False
+        self.vars: Mapping[str, Any] = job.vars or {}
+        self.extra_vars: Mapping[str, Any] = job.extra_vars or {}
+        self.host_vars: Mapping[str, Any] = job.host_vars or {}
+        self.group_vars: Mapping[str, Any] = job.group_vars or {}
+        self.include_vars: list[IncludeVars] = []
+        self.roles: list[RoleSource] = []
+        self.playbooks: dict[str, list[Playbook]] = {"pre_run": [], "run": [], "post_run": [], "cleanup_run": []}
+        self.required_projects: dict[str, ProjectUse] = {}
+        self.include_projects: frozenset[tuple[str, str | None]] | None = None
+        self.exclude_projects: frozenset[tuple[str, str | None]] | None = None
+        self.allowed_projects: frozenset[str] | None = job.allowed_projects
+        self.semaphores: frozenset[tuple[str, bool]] = frozenset(job.semaphores or ())
+        self.failure_output: tuple[str, ...] = job.failure_output or ()
+        self.preserve_home_paths: frozenset[str] = frozenset(job.preserve_home_paths or ())
+        self.sets: dict[str, frozenset[Any]] = {key: getattr(job, key) or frozenset() for key in UNITED}
+        self.files: tuple[Regex, ...] | None = job.files
+        self.irrelevant_files: tuple[Regex, ...] | None = job.irrelevant_files
+        self.secret_exposure: str | None = job.secret_exposure
+        self.explicit_branches = job.branches
+        self._start(variant)
+
+    def _start(self, variant: Variant) -> None:
+        job = variant.job
+        if job.protected is not None:
+            self.values["protected"] = job.protected
+        for key in (*REPLACED, *CONTEXT):
+            value = getattr(job, key)
+            if value is not None:
+                self.values[key] = value
+        if not job.post_review and job.secrets and not variant.source.trusted:
+            self.values["post_review"] = True
+            self.allowed_projects = frozenset((variant.source.name,))
+        if job.required_projects:
+            self.required_projects = self._required(job)
+        self.include_projects = self._selected(job.include_projects)
+        self.exclude_projects = self._selected(job.exclude_projects)
+        self.include_vars = self._include_vars(variant)
+        self.roles = self._roles(variant)
+        for key in self.playbooks:
+            self.playbooks[key] = self._playbooks(variant, key)
+        self.path.append(variant)
+
+    def get(self, key: str, default: Any) -> Any:
+        """A simple attribute, or Zuul's default."""
+        return self.values.get(key, default)
+
+    @property
+    def post_review(self) -> bool:
+        return bool(self.values.get("post_review"))
+
+    def all_playbooks(self) -> list[Playbook]:
+        return [playbook for group in self.playbooks.values() for playbook in group]
+
+    def apply(self, variant: Variant) -> None:
+        """Apply a later variant. Raises `Wrong`: what it may not change."""
+        job = variant.job
+        self._guard(variant)
+        for key in REPLACED:
+            value = getattr(job, key)
+            if value is not None:
+                self.values[key] = value
+        self._apply_kind(variant)
+        if not job.in_pipeline or job.roles:
+            self._add_roles(self._roles(variant))
+        if job.preserve_home_paths:
+            self.preserve_home_paths |= frozenset(job.preserve_home_paths)
+        self._apply_secrets(variant)
+        self._apply_playbooks(variant)
+        self._apply_variables(variant)
+        self._apply_projects(variant)
+        self._apply_semaphores(variant)
+        self._apply_context(job)
+        self.path.append(variant)
+        self.name = job.name
+
+    def _guard(self, variant: Variant) -> None:
+        job = variant.job
+        for key in EXECUTION:
+            value = getattr(job, key)
+            if value is None and not (key == "roles" and not job.in_pipeline) and not (key == "parent" and job.base):
+                continue
+            if self.final:
+                raise Wrong(f'the job "{self.name}" is final: {_place(variant)} may not set {_key(key)}')
+            if self.protected_origin and self.protected_origin != variant.source.project:
+                raise Wrong(f'the job "{self.name}" of {self.protected_origin} is protected: {_place(variant)} may not set {_key(key)}')
+            self._final_attribute(variant, key)
+
+    def _final_attribute(self, variant: Variant, key: str) -> None:
+        if key in self.final_attributes and getattr(variant.job, key) is not None:
+            raise Wrong(f'{_key(key)} of the job "{self.name}" is final by attribute-control: {_place(variant)} may not set it')
+        if key in variant.job.final_attributes:
+            self.final_attributes.add(key)
+
+    def _apply_kind(self, variant: Variant) -> None:
+        job = variant.job
+        if job.final:
+            self.final = True
+        same = job.name == self.name
+        self.abstract = bool(job.abstract) or (same and self.abstract)
+        if self.intermediate and not job.abstract:
+            raise Wrong(f'the job "{self.name}" is intermediate: only an abstract job may inherit from it, {_place(variant)} is none')
+        self.intermediate = bool(job.intermediate) or (same and self.intermediate)
+        if job.protected is not None:
+            if not job.protected and self.protected_origin:
+                raise Wrong(f'the job "{self.name}" is protected, {_place(variant)} may not undo that')
+            self.protected_origin = self.protected_origin or variant.source.project
+
+    def _apply_secrets(self, variant: Variant) -> None:
+        job, source = variant.job, variant.source
+        if job.secret_exposure:
+            if self.secret_exposure and self.secret_exposure != job.secret_exposure:
+                raise Wrong(f'secret-exposure of the job "{self.name}" is {self.secret_exposure}, {_place(variant)} may not change it')
+            self.secret_exposure = job.secret_exposure
+        passed = tuple(self._secret(use.secret, use.alias, variant) for use in job.secrets if use.pass_to_parent)
+        if passed:
+            for key, group in self.playbooks.items():
+                self.playbooks[key] = [_with_secrets(playbook, passed) for playbook in group]
+            if any(not playbook.trusted for playbook in self.all_playbooks()):
+                self.values["post_review"] = True
+        if not self.post_review and job.secrets and not source.trusted:
+            self.values["post_review"] = True
+            own = frozenset((source.name,))
+            self.allowed_projects = own if self.allowed_projects is None else self.allowed_projects & own
+
+    def _secret(self, secret: str, alias: str, variant: Variant) -> SecretUse:
+        named = self.state.secret(secret)
+        if named is None:
+            raise Wrong(f'the job "{variant.name}" uses the secret "{secret}", which there is not')
+        return SecretUse(alias, secret, variant.source.project, named.source.branch)
+
+    def _playbooks(self, variant: Variant, key: str) -> list[Playbook]:
+        given: tuple[PlaybookDefinition, ...] | None = getattr(variant.job, key)
+        if not given:
+            return []
+        source = variant.source
+        secrets = tuple(self._secret(use.secret, use.alias, variant) for use in variant.job.secrets)
+        return [
+            Playbook(
+                source.project,
+                source.branch,
+                each.path,
+                source.trusted,
+                tuple(self.roles),
+                secrets,
+                each.semaphores,
+                len(self.path),
+                each.cleanup or key == "cleanup_run",
+            )
+            for each in given
+        ]
+
+    def _apply_playbooks(self, variant: Variant) -> None:
+        if variant.job.run is not None:
+            self.playbooks["run"] = self._playbooks(variant, "run")
+        self.playbooks["pre_run"] += self._playbooks(variant, "pre_run")
+        for key in ("post_run", "cleanup_run"):
+            self.playbooks[key] = self._playbooks(variant, key) + self.playbooks[key]
+
+    def _apply_variables(self, variant: Variant) -> None:
+        job = variant.job
+        for key in ("vars", "extra_vars", "host_vars", "group_vars"):
+            self._final_attribute(variant, key)
+            above = getattr(job, key)
+            if job.replaced(key):
+                setattr(self, key, above or {})
+            elif above:
+                setattr(self, key, deep_update(getattr(self, key), above))
+        if job.include_vars is not None:
+            added = self._include_vars(variant)
+            if job.replaced("include_vars"):
+                self.include_vars = added
+            else:
+                self.include_vars = self.include_vars + [each for each in added if each not in self.include_vars]
+
+    def add_below(self, values: Mapping[str, Any]) -> None:
+        """Merge project or template variables underneath the job's own."""
+        if values:
+            self.vars = deep_update(values, self.vars)
+
+    def _apply_projects(self, variant: Variant) -> None:
+        job = variant.job
+        if job.required_projects is not None:
+            before = {} if job.replaced("required_projects") else self.required_projects
+            self.required_projects = {**before, **self._required(job)}
+        for key in ("include_projects", "exclude_projects"):
+            given = getattr(job, key)
+            if given is None:
+                continue
+            if job.replaced(key):
+                setattr(self, key, given)
+            else:
+                setattr(self, key, (getattr(self, key) or frozenset()) | (self._selected(given) or frozenset()))
+        if job.allowed_projects is not None:
+            allowed = frozenset(self._allowed(name, variant) for name in job.allowed_projects)
+            self.allowed_projects = allowed if self.allowed_projects is None else self.allowed_projects & allowed
+
+    def _required(self, job: JobDefinition) -> dict[str, ProjectUse]:
+        uses = job.required_projects or {}
+        return {name: replace(use, name=name) for name, use in zip(self.state.projects.need(uses), uses.values(), strict=True)}
+
+    def _selected(self, given: frozenset[tuple[str, str | None]] | None) -> frozenset[tuple[str, str | None]] | None:
+        if given is None:
+            return None
+        need = self.state.projects.need
+        return frozenset((kind, need((name or "",))[0] if kind == "name" else None) for kind, name in given)
+
+    def _allowed(self, name: str, variant: Variant) -> str:
+        if name == variant.source.name:
+            return name
+        return self.state.known(self.state.projects.need((name,))[0]).name
+
+    def _include_vars(self, variant: Variant) -> list[IncludeVars]:
+        found = []
+        for each in variant.job.include_vars or ():
+            project = "" if each.of_item else self.state.projects.need((each.project or variant.source.project,))[0]
+            found.append(IncludeVars(each.name, project, "", each.required, each.use_ref))
+        return found
+
+    def _roles(self, variant: Variant) -> list[RoleSource]:
+        source = variant.source
+        found = []
+        if not variant.job.in_pipeline:
+            found.append(RoleSource(source.project, source.branch, source.trusted, True, implicit_role_name(source.name)))
+        for role in variant.job.roles or ():
+            canonical = self.state.projects.find(role.project)
+            if canonical is not None:
+                found.append(RoleSource(canonical, "", self.state.known(canonical).trusted, False, role.name))
+        return found
+
+    def _add_roles(self, added: list[RoleSource]) -> None:
+        """New roles go first; one that was implicit becomes explicit when said. A role is its project and name."""
+        new = {(role.project, role.name): role for role in reversed(added)}
+        merged = []
+        for role in self.roles:
+            again = new.get((role.project, role.name))
+            merged.append(again if again is not None and role.implicit and not again.implicit else role)
+        known = {(role.project, role.name) for role in merged}
+        for role in reversed(added):
+            if (role.project, role.name) not in known:
+                known.add((role.project, role.name))
+                merged.insert(0, role)
+        self.roles = merged
+
+    def _apply_semaphores(self, variant: Variant) -> None:
+        self.semaphores |= frozenset(variant.job.semaphores or ())
+        if variant.job.failure_output is not None:
+            self._final_attribute(variant, "failure_output")
+            before = () if variant.job.replaced("failure_output") else self.failure_output
+            self.failure_output = tuple(sorted({*before, *variant.job.failure_output}))
+        if self.semaphores:
+            held = {name for playbook in self.all_playbooks() for name in playbook.semaphores}
+            if both := sorted(held.intersection(name for name, _ in self.semaphores)):
+                raise Wrong(f'the job "{self.name}" and one of its playbooks both take the semaphore {", ".join(both)}')
+
+    def _apply_context(self, job: JobDefinition) -> None:
+        variant_like = job
+        for key in (*CONTEXT, *UNITED, "files", "irrelevant_files"):
+            value = getattr(variant_like, key)
+            if key in self.final_attributes and value is not None:
+                raise Wrong(f'{_key(key)} of the job "{self.name}" is final by attribute-control and may not be set again')
+            if key in job.final_attributes:
+                self.final_attributes.add(key)
+            if value is None:
+                continue
+            if key in UNITED:
+                self.sets[key] = value if job.replaced(key) else self.sets[key] | value
+            elif key in ("files", "irrelevant_files"):
+                before = getattr(self, key) or ()
+                setattr(self, key, value if job.replaced(key) else tuple(dict.fromkeys((*before, *value))))
+            else:
+                self.values[key] = value
+        if job.branches is not None:
+            self.explicit_branches = job.branches
+
+
+def _with_secrets(playbook: Playbook, passed: tuple[SecretUse, ...]) -> Playbook:
+    known = {use.name for use in playbook.secrets}
+    return replace(playbook, secrets=playbook.secrets + tuple(use for use in passed if use.name not in known))
+
+
+def _place(variant: Variant) -> str:
+    where = f"{variant.source.name}/{variant.source.path}:{variant.job.line}"
+    return f"the project's variant in {where}" if variant.job.in_pipeline else f'the job "{variant.name}" in {where}'
+
+
+def _key(attribute: str) -> str:
+    return attribute.replace("_", "-")

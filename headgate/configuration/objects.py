@@ -1,0 +1,84 @@
+"""Configuration objects in one tenant: a definition bound to the file it stands in, in load order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from headgate.configuration.definitions import JobDefinition, ProjectDefinition, Source
+from headgate.configuration.files import Parsed, SourceFile
+from headgate.configuration.problems import Problem
+from headgate.configuration.projects import BranchMatcher
+
+Order = tuple[Any, ...]
+"""Where an object stands in the order of loading; comparable among objects of one tenant."""
+
+
+@dataclass(slots=True, eq=False)
+class Variant:
+    """A job definition in a file of this tenant. `matcher` says for which branches it holds."""
+
+    job: JobDefinition
+    source: Source
+    order: Order
+    matcher: BranchMatcher
+
+    @property
+    def name(self) -> str:
+        return self.job.name
+
+    def same(self, other: Variant) -> bool:
+        """Is it the same stanza saying the same?"""
+        return self is other or (self.source == other.source and self.job.line == other.job.line and _equal_but_place(self.job, other.job))
+
+
+def _equal_but_place(one: JobDefinition, other: JobDefinition) -> bool:
+    return one is other or replace(one, path=()) == replace(other, path=())
+
+
+@dataclass(slots=True, eq=False)
+class StanzaObject:
+    """A project or template stanza in a file of this tenant. `jobs` are its variants by pipeline and job name."""
+
+    definition: ProjectDefinition
+    source: Source
+    order: Order
+    jobs: dict[str, dict[str, list[Variant]]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    def variants(self) -> Iterator[Variant]:
+        for by_name in self.jobs.values():
+            for variants in by_name.values():
+                yield from variants
+
+
+@dataclass(slots=True, eq=False)
+class Named:
+    """Any other object (nodeset, secret, ...) in a file of this tenant. `value` compares by content."""
+
+    kind: str
+    name: str
+    value: Any
+    source: Source
+    order: Order
+    line: int
+    index: int
+
+
+@dataclass(slots=True)
+class Bound:
+    """One file in one tenant, with its objects. One that does not `count` has none: an earlier default place is read instead."""
+
+    file: SourceFile
+    source: Source
+    parsed: Parsed
+    variants: list[Variant] = field(default_factory=list)
+    projects: list[StanzaObject] = field(default_factory=list)
+    templates: list[StanzaObject] = field(default_factory=list)
+    named: list[Named] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    counts: bool = True

@@ -1,0 +1,133 @@
+"""What a layout consists of: names to objects, and the questions that loading and freezing ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headgate.configuration.definitions import NodesetDefinition, Queue, Secret
+from headgate.configuration.objects import Bound, Named, StanzaObject, Variant
+from headgate.configuration.overlay import Overlay
+from headgate.configuration.pipelines import Pipeline
+from headgate.configuration.problems import Problem
+from headgate.configuration.projects import BranchMatcher, Known, Projects, matches_branch
+from headgate.configuration.stanza import Wrong
+from headgate.configuration.tenants import Tenant
+from headgate.jobs import Nodeset
+
+if TYPE_CHECKING:
+    from headgate.configuration.binding import Binder
+
+Owner = tuple[object, ...]
+"""Whose problems: a phase of loading, then the object's order; owners sort as Zuul reports."""
+Key = tuple[str, str]
+"""Kind and name of an object; for a project stanza its target's canonical name, for kind `regex` the pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFacts:
+    """What a project's stanzas and templates say together."""
+
+    queue: Queue | None = None
+    assigned: tuple[tuple[BranchMatcher, Queue], ...] = ()
+    merge_mode: str | None = None
+    default_branch: str | None = None
+
+
+class LayoutState:
+    """The objects of a layout by name. A builder fills it; then it is only read."""
+
+    def __init__(self, tenant: Tenant, projects: Projects, binder: Binder) -> None:
+        self.tenant = tenant
+        self.projects = projects
+        self.binder = binder
+        self.files: Overlay[Key, list[Bound]] = Overlay()
+        self.candidates: Overlay[Key, list[Variant | StanzaObject | Named]] = Overlay()
+        self.jobs: Overlay[str, list[Variant]] = Overlay()
+        self.templates: Overlay[str, list[StanzaObject]] = Overlay()
+        self.stanzas: Overlay[str, list[StanzaObject]] = Overlay()
+        self.regexes: Overlay[str, list[StanzaObject]] = Overlay()
+        self.named: Overlay[Key, Named] = Overlay()
+        self.facts: Overlay[str, ProjectFacts] = Overlay()
+        self.found: Overlay[Owner, tuple[Problem, ...]] = Overlay()
+        self.template_problems: Overlay[str, tuple[tuple[StanzaObject, Wrong | None], ...]] = Overlay()
+        self.referrers: dict[Key, list[Key]] = {}
+        self.more_referrers: dict[Key, list[Key]] = {}
+        self.pipelines: Mapping[str, Pipeline] = {}
+        self.previous: LayoutState | None = None
+
+    def speculative(self) -> LayoutState:
+        """A state equal to this one that may be changed without changing it."""
+        new = LayoutState(self.tenant, self.projects, self.binder)
+        for name in ("files", "candidates", "jobs", "templates", "stanzas", "regexes", "named", "facts", "found", "template_problems"):
+            setattr(new, name, getattr(self, name).over())
+        new.referrers = self.referrers
+        new.more_referrers = {key: list(value) for key, value in self.more_referrers.items()}
+        new.pipelines = self.pipelines
+        new.previous = self
+        return new
+
+    def settle(self) -> None:
+        """Make what was put so far the shared base of every layout that comes from this one."""
+        for name in ("files", "candidates", "jobs", "templates", "stanzas", "regexes", "named", "facts", "found", "template_problems"):
+            overlay = getattr(self, name)
+            overlay.base = {key: value for key, value in overlay.changed.items() if value is not None}
+            overlay.changed = {}
+        self.referrers, self.more_referrers = self.more_referrers, {}
+
+    def known(self, project: str) -> Known:
+        return self.projects.by_canonical[project]
+
+    def referrers_of(self, key: Key) -> list[Key]:
+        return [*self.referrers.get(key, ()), *self.more_referrers.get(key, ())]
+
+    def nodeset(self, name: str) -> NodesetDefinition | None:
+        found = self.named.get(("nodeset", name))
+        return None if found is None else found.value
+
+    def secret(self, name: str) -> Named | None:
+        return self.named.get(("secret", name))
+
+    def secret_value(self, name: str) -> Secret | None:
+        found = self.secret(name)
+        return None if found is None else found.value
+
+    def alternatives(self, nodeset: str | NodesetDefinition) -> list[Nodeset]:
+        """The real nodesets to try, in order. Raises `Wrong` for a name that does not exist or one that leads to itself."""
+        found: list[Nodeset] = []
+        self._flatten(nodeset, found, [])
+        return found
+
+    def _flatten(self, nodeset: str | NodesetDefinition, found: list[Nodeset], seen: list[NodesetDefinition]) -> None:
+        definition = self.nodeset(nodeset) if isinstance(nodeset, str) else nodeset
+        if definition is None:
+            from headgate.configuration.problems import nearest
+
+            hint = nearest(str(nodeset), (name for kind, name in self.named if kind == "nodeset"))
+            raise Wrong(f'no nodeset "{nodeset}"{hint}', ("nodeset",), "Nodeset Not Found")
+        if definition in seen:
+            raise Wrong(f'the nodeset "{definition.name}" leads to itself or is listed twice', ("nodeset",))
+        seen.append(definition)
+        if definition.alternatives:
+            for alternative in definition.alternatives:
+                self._flatten(alternative, found, seen)
+        else:
+            found.append(definition.nodeset)
+
+    def queue_of(self, project: str, branch: str) -> Queue | None:
+        facts = self.facts.get(project)
+        if facts is None:
+            return None
+        for matcher, queue in facts.assigned:
+            if matches_branch(matcher, branch):
+                return queue
+        return facts.queue
+
+    def merge_mode(self, project: str) -> str:
+        facts = self.facts.get(project)
+        return (facts.merge_mode if facts else None) or "merge-resolve"
+
+    def default_branch(self, project: str) -> str:
+        facts = self.facts.get(project)
+        return (facts.default_branch if facts else None) or self.projects.by_canonical[project].default_branch
