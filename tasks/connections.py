@@ -36,8 +36,12 @@ class FileComment:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report on one change. `id` is unique to this report and found again in what the server shows of it,
-    so that `Connection.report` can be called again after any failure without speaking twice."""
+    """One report on one change.
+
+    `id` is unique to this report (one word: letters, digits, dashes) and found again in what the server shows of it, so
+    that `Connection.report` can be called again after any failure without speaking twice. Where the message has the id
+    already, in a link say, nothing is added to it. `notify` is Gerrit's: NONE, OWNER, OWNER_REVIEWERS, ALL.
+    """
 
     id: str
     change: Change
@@ -62,7 +66,9 @@ class Connection(Protocol):
     def events(self, since: datetime | None) -> AsyncIterator[Event]:
         """Every event from now on, for ever, reconnecting by itself with back-off; and first, after every (re)connection,
         what happened to changes updated since `since` (or since the last event seen), in order of time. Ids are
-        stable between the two ways an event can arrive."""
+        stable between the two ways an event can arrive. An event at `since` itself is told again: give the time of the
+        last event kept, and keep events by id. "Now" is when the first event is asked for. Branch and tag updates
+        (`ref-updated`) come live only: after a connection was lost, `branches` tells. Problems are logged, not raised."""
         ...
 
     async def change(self, number: int, patchset: int | None = None) -> Change:
@@ -74,7 +80,8 @@ class Connection(Protocol):
         ...
 
     def git(self, project: str) -> tuple[str, Mapping[str, str]]:
-        """The URL to fetch `project` from, and environment variables git needs for it (GIT_SSH_COMMAND, ...)."""
+        """The URL to fetch `project` from, and environment variables git needs for it (GIT_SSH_COMMAND, or GIT_CONFIG_COUNT
+        and its keys and values, which have the password: give them to that one process only)."""
         ...
 
     async def report(self, report: Report) -> None:

@@ -46,7 +46,9 @@ class GerritConnection:
         try:
             allowed = await self._rest.get("accounts/self/capabilities", q="streamEvents")
         except (LookupError, RestRefused) as problem:
-            raise ConnectionProblem(f"connection {self.name}: {self.settings.url}: {problem}") from problem
+            raise ConnectionProblem(
+                f"connection {self.name}: {self.settings.url} does not answer as a Gerrit does (is `baseurl` right?): {problem}"
+            ) from problem
         await version(self.settings)
         if not allowed.get("streamEvents"):
             raise ConnectionProblem(

@@ -68,7 +68,6 @@ class GerritEvents:
                     told = Told((since or self.rest.now or datetime.now(UTC)).replace(microsecond=0))
                 async with event_stream(self.settings) as lines:
                     log.info("connection %s: listening to Gerrit's events", self.settings.name)
-                    delay = FIRST_DELAY
                     settled: float | None = asyncio.get_running_loop().time() + SETTLED
                     line: str | None = None
                     while line != "":
@@ -79,6 +78,7 @@ class GerritEvents:
                                 line = await lines.readline()
                         except TimeoutError:
                             line = settled = None
+                            delay = FIRST_DELAY
                 log.warning("connection %s: Gerrit ended the stream of events; connecting again", self.settings.name)
             except ConnectionProblem as problem:
                 log.warning("%s", problem)

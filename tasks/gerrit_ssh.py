@@ -5,6 +5,7 @@ The server's key is always checked. Nothing is read from the user's SSH configur
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from tasks.connections import ConnectionProblem
 CONNECT_TIMEOUT = 20
 KEEPALIVES_LOST = 3
 """So many keepalives without an answer are a lost connection."""
+SHOWN = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512"]
+"""Kinds of host key to show when none is known, the shortest first."""
 
 
 def known_hosts_text(settings: GerritSettings) -> str:
@@ -62,15 +65,18 @@ async def connected(settings: GerritSettings) -> AsyncIterator[asyncssh.SSHClien
         ) from problem
     except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as problem:
         raise ConnectionProblem(f"{where}: {await _host_key_problem(settings, known, problem)}") from problem
-    except (OSError, asyncssh.Error) as problem:
-        raise ConnectionProblem(f"{where} failed: {str(problem) or type(problem).__name__}") from problem
+    except OSError as problem:  # a time-out too, which has no number
+        reason = os.strerror(problem.errno) if problem.errno else str(problem) or "no answer in time"
+        raise ConnectionProblem(f"{where} failed: {reason}") from problem
+    except asyncssh.Error as problem:
+        raise ConnectionProblem(f"{where} failed: {problem}") from problem
 
 
 async def _host_key_problem(settings: GerritSettings, known: str, problem: Exception) -> str:
     """What is wrong with the server's key, and the line that would make it known."""
     trusted = asyncssh.match_known_hosts(asyncssh.import_known_hosts(known), settings.server, "", settings.port)[0]
     try:
-        key = await asyncssh.get_server_host_key(settings.server, settings.port, config=None)
+        key = await asyncssh.get_server_host_key(settings.server, settings.port, config=None, server_host_key_algs=SHOWN)
     except (OSError, asyncssh.Error):
         key = None
     if key is None:

@@ -76,7 +76,7 @@ def receive(reviews: Reviews, project: str, target: str, tip: str, pushed_option
     lines = []
     with reviews.transaction() as database:
         for commit in commits_of(repository, tip, branch):
-            number, patchset, what = _place(reviews, database, project, branch, commit, username, bool(options))
+            number, patchset, what = _place(reviews, database, project, branch, commit, username)
             lines.append(f"Change {number},{patchset} ({what}): {commit.subject}")
         lines += _apply(reviews, database, number, patchset, commit, options, username)
     if all("(unchanged)" in line for line in lines) and not options:
@@ -85,7 +85,7 @@ def receive(reviews: Reviews, project: str, target: str, tip: str, pushed_option
 
 
 def _place(
-    reviews: Reviews, database: sqlite3.Connection, project: str, branch: str, commit: Commit, username: str, speaking: bool
+    reviews: Reviews, database: sqlite3.Connection, project: str, branch: str, commit: Commit, username: str
 ) -> tuple[int, int, str]:
     """The change and patchset of one commit, made if needed, and what was done in one word or two."""
     place = (project, branch)
@@ -95,8 +95,8 @@ def _place(
     if known is not None:
         return known["number"], known["patchset"], "unchanged"
     repository = reviews.repository(project)
-    if speaking and not git(repository, "rev-list", "-1", commit.sha, f"^refs/heads/{branch}"):
-        raise Refused(f"{commit.sha[:12]} is on {branch} and was never a change")
+    if not git(repository, "rev-list", "-1", commit.sha, f"^refs/heads/{branch}"):
+        raise Refused(f"no new changes: {commit.sha[:12]} is on {branch} and was never a change")
     by_change_id = "SELECT number, status FROM changes WHERE change_id = ? AND project = ? AND branch = ?"
     found = commit.change_id and database.execute(by_change_id, (commit.change_id, *place)).fetchone()
     if found and found["status"] != "NEW":
@@ -181,7 +181,7 @@ def proc_receive(reviews: Reviews, project: str, source: BinaryIO, sink: BinaryI
 
 
 def post_receive(reviews: Reviews, project: str, lines: list[str], username: str) -> None:
-    """Branches and tags that were moved by a plain push are events."""
+    """Branches and tags that were moved by a plain push are events; a change that came into its branch so is merged."""
     moved = [line.split() for line in lines]
     moved = [each for each in moved if each[2].startswith(("refs/heads/", "refs/tags/"))]
     if not moved:
@@ -189,8 +189,22 @@ def post_receive(reviews: Reviews, project: str, lines: list[str], username: str
     with reviews.transaction() as database:
         for old, new, ref in moved:
             branch = ref.removeprefix("refs/heads/")
+            if branch != ref and new.strip("0"):
+                _merged_by_push(reviews, database, project, branch, new, username)
             reviews.record(database, "ref-updated", project=project, ref=ref, branch=branch if branch != ref else "",
                            username=username, old_commit=old, new_commit=new)  # fmt: skip
+
+
+def _merged_by_push(reviews: Reviews, database: sqlite3.Connection, project: str, branch: str, tip: str, username: str) -> None:
+    current = database.execute(
+        "SELECT number, max(patchset) AS patchset, sha FROM changes JOIN patchsets USING (number) "
+        "WHERE status = 'NEW' AND project = ? AND branch = ? GROUP BY number", (project, branch)).fetchall()  # fmt: skip
+    if not current:
+        return
+    arrived = git(reviews.repository(project), "for-each-ref", f"--merged={tip}", "--format=%(objectname)", "refs/changes/").split("\n")
+    for row in current:
+        if row["sha"] in arrived:
+            reviews.set_status(database, row["number"], "MERGED", row["patchset"], username, "")
 
 
 def main(root: str, project: str, hook: str) -> None:

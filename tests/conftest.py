@@ -1,4 +1,4 @@
-"""Fixtures for every test: a real PostgreSQL, started once, with a fresh database for whoever asks."""
+"""Fixtures for every test: a real PostgreSQL, started once, with a fresh database for whoever asks; a real Gerrit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from deployments.gerrit import Gerrit
 from services.postgres import EmbeddedPostgres
 from tasks.database import Listener, migrate, open_engine, sqlalchemy_url
 from tasks.store import Store, new_id
+from tests.services.gerrit import GerritServer
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +61,12 @@ async def store(database: str) -> AsyncIterator[Store]:
     store = Store(open_engine(database, connections=4), listener)
     yield store
     await store.close()
+
+
+@pytest.fixture(scope="session")
+def gerrit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GerritServer]:
+    """A running Gerrit; `with_new_project` gives each test its own project. Only for tests marked slow."""
+    server = Gerrit(tmp_path_factory.mktemp("gerrit") / "site")
+    server.start()
+    yield GerritServer(server)
+    server.stop()
