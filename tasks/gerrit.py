@@ -111,7 +111,8 @@ class GerritConnection:
             if report.submit:
                 await self._submit(path, change.patchset)
         except (RestRefused, LookupError) as refused:
-            raise ReportRefused(f"Gerrit refused the report on {change.number},{change.patchset}: {refused}") from refused
+            words = " ".join(str(refused).split())
+            raise ReportRefused(f"Gerrit refused the report on {change.number},{change.patchset}: {words}") from refused
 
     async def _said(self, path: str, id: str) -> bool:
         """Whether a message on the change has that report's id as a word."""

@@ -70,7 +70,7 @@ class GerritRest:
         if answer.is_redirect:
             raise ConnectionProblem(f"{where} sends elsewhere: set `baseurl` to what {answer.headers.get('location')} begins with")
         if answer.status_code == 404 and "<html" not in words.lower():
-            raise LookupError(words or f"{path} not found")
+            raise LookupError(f"connection {settings.name}: {words or f'Not found: {path}'}")
         if answer.is_server_error:
             raise ConnectionProblem(f"{where} is in trouble: {answer.status_code} {words[:200]}")
         if answer.is_client_error and "<html" not in words.lower():

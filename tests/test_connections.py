@@ -215,6 +215,19 @@ async def test_vote_on_an_abandoned_change_is_refused(server: Server, connection
     assert not votes(await connection.change(number))
 
 
+async def test_report_on_a_replaced_patchset_is_no_vote_on_the_new(server: Server, connection: Connection, alice: Author) -> None:
+    alice.commit({"a": "1"})
+    number = server.push(alice)
+    old = await connection.change(number)
+    alice.amend({"a": "2"})
+    server.push(alice)
+    try:
+        await connection.report(report_on(old, "Too late."))
+    except ReportRefused as refused:
+        print(refused)
+    assert not votes(await connection.change(number))
+
+
 async def test_unknown_label_and_value_out_of_range_are_refused(server: Server, connection: Connection, alice: Author) -> None:
     alice.commit({"a": "1"})
     number = server.push(alice)
