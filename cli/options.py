@@ -26,6 +26,15 @@ def log_to_stderr(verbose: bool = False) -> None:
     ours.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
+def log_to_file(path: Path) -> None:
+    """The same, for a command whose terminal belongs to a story."""
+    log_to_stderr()
+    handler = logging.FileHandler(path, mode="w")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.getLogger("headgate").handlers = [handler]
+    logging.getLogger().handlers = [handler]
+
+
 def stop_on_signals() -> asyncio.Event:
     """An event set by Ctrl-C or SIGTERM; a second Ctrl-C ends at once."""
     stop = asyncio.Event()

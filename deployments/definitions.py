@@ -3,6 +3,7 @@ carries the same for `prefect deploy --all` (a test compares the two)."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,12 +61,10 @@ async def apply(client: PrefectClient) -> None:
     """Make the work pools and deployments what is written here; repeatable. Limits people set on a pool stay."""
     for pool, description in POOLS.items():
         template = HeadgateWorker.get_default_base_job_template()
-        try:
+        with suppress(ObjectAlreadyExists):
             await client.create_work_pool(
                 WorkPoolCreate(name=pool, type=HeadgateWorker.type, description=description, base_job_template=template)
             )
-        except ObjectAlreadyExists:
-            pass
     for definition in DEFINITIONS:
         flow: Flow[..., Any] = FLOWS[definition.flow]
         await client.create_deployment(

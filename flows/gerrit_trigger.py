@@ -1,7 +1,7 @@
 """The gerrit-trigger flow: one change in one pipeline, from the merge to the vote.
 
 It may be started any number of times for the same item: the merge and the frozen job graph are made once and kept, a job that has a result
-is not run again, and equal evidence is reported once. So a crash, a Retry in Prefect's UI and a rerun of one of its jobs are all the same to it.
+is not run again, and equal evidence is reported once. So a crash, a Retry in Prefect's UI and a rerun of a job are all the same to it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from uuid import UUID
 
 from prefect import Task, flow
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import StateType, TaskRunResult
+from prefect.client.schemas.objects import State, StateType, TaskRunResult
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Failed, Pending, State
+from prefect.states import Completed, Failed, Pending
 
 from flows.cancellation import cancellable
 from headgate.builds import CANCELED, NOOP, SKIPPED, SUCCESS, next_jobs, results
@@ -118,7 +118,7 @@ class Jobs:
         if context is not None and context.flow_run is not None:
             shown: Task[[], None] = Task(fn=_shown, name=job.name, task_run_name=job.name)
             shown.task_key = f"headgate.job.{job.name}"
-            after = [TaskRunResult(id=self._nodes[d.name]) for d in job.dependencies if d.name in self._nodes]
+            after: list[Any] = [TaskRunResult(id=self._nodes[d.name]) for d in job.dependencies if d.name in self._nodes]
             node = await self._this.prefect.create_task_run(
                 task=shown, flow_run_id=context.flow_run.id, dynamic_key="0", name=job.name, state=Pending(), task_inputs={"after": after}
             )

@@ -1,7 +1,7 @@
 """What one event changes in the queues: who enters, who leaves, and whose run starts or stops.
 
-Law: a change is in a pipeline at most once. It enters by a matching event; it leaves when it is abandoned or merged by others, when a newer
-patchset replaces it (unless the pipeline says otherwise), when something that requires it away comes in, or when it was reported. Values in,
+Law: a change is in a pipeline at most once. It enters by a matching event; it leaves when it is abandoned or merged, when a newer
+patchset replaces it (unless the pipeline says otherwise), when a pipeline that supercedes takes it, or when it was reported. Values in,
 values out: `decide` says what one event means, `actions` what must be done for the items there are; doing it again changes nothing.
 """
 
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headgate.changes import Change, Event
-from headgate.configuration import Layout
+from headgate.configuration import Layout, Ref
+from headgate.configuration.files import rank
+from headgate.configuration.freezing import project_pipeline
+from headgate.configuration.stanza import Wrong
 from headgate.records import Item
 from headgate.triggers import enters
 
@@ -72,24 +75,33 @@ def decide(
                 dequeue[item.id] = f"replaced by patchset {change.patchset}"
     enqueue: list[Item] = []
     for tenant, layout in layouts.items():
-        if not layout.has_project(canonical):
+        if canonical not in layout.projects.by_canonical:
             continue
         for pipeline in layout.pipelines.values():
             here = [item for item in same if item.tenant == tenant and item.pipeline == pipeline.name and item.id not in dequeue]
             if any(item.change.patchset == change.patchset for item in here) or not enters(pipeline, event, change, now):
                 continue
-            if not layout.runs_anything(canonical, pipeline.name):
+            if not may_run(layout, canonical, change, pipeline.name):
                 continue
             enqueue.append(
-                Item(
-                    id=new_id(), tenant=tenant, pipeline=pipeline.name, project=canonical, change=change, enqueued=now, event=event.id
-                )
+                Item(id=new_id(), tenant=tenant, pipeline=pipeline.name, project=canonical, change=change, enqueued=now, event=event.id)
             )
             for item in live:
                 if item.tenant == tenant and item.pipeline in pipeline.supercedes and item in same:
                     dequeue[item.id] = f"superceded by {pipeline.name}"
     entered = ", ".join(f"{item.tenant}/{item.pipeline}" for item in enqueue)
     return Decision(tuple(enqueue), tuple(dequeue.items()), f"entered {entered}" if entered else "entered no pipeline")
+
+
+def may_run(layout: Layout, canonical: str, change: Change, pipeline: str) -> bool:
+    """Could the change run any job there: does its project take part, or may the change itself say so?"""
+    settings = layout.projects.by_canonical[canonical].settings
+    if not change.files or any(rank(settings, path) is not None for path in change.files):
+        return True
+    try:
+        return project_pipeline(layout.state, Ref(canonical, change.branch), pipeline) is not None
+    except Wrong:
+        return True  # to be reported as what it is
 
 
 def actions(items: Iterable[Item]) -> tuple[Action, ...]:

@@ -40,13 +40,24 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class FrozenProject:
-    """What a repository is checked out at for one buildset: `commit` is the speculative merge or the branch's tip, `origin` that tip."""
+    """One repository as one buildset sees it, for ever: `branch` is what jobs check out unless they say otherwise, `commit` what that is
+    with the item's changes, `branches` every branch without them."""
 
+    connection: str
+    name: str
     branch: str
     commit: str
-    origin: str
-    connection: str = ""
-    name: str = ""
+    branches: Mapping[str, str]
+
+    def merged(self, branch: str) -> str:
+        """The commit of a branch as it is merged. Raises `LookupError`."""
+        if branch not in self.branches:
+            raise LookupError(f"{self.name} has no branch {branch}")
+        return self.branches[branch]
+
+    def speculative(self, branch: str) -> str:
+        """The commit of a branch with the item's changes. Raises `LookupError`."""
+        return self.commit if branch == self.branch else self.merged(branch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from headgate.configuration.regex import Regex
 
 
 def _any(patterns: tuple[Regex, ...], text: str, search: bool = False) -> bool:
-    return not patterns or any((pattern.search(text) if search else pattern.matches(text)) for pattern in patterns)
+    return not patterns or any((pattern.search(text) if search else pattern.match(text)) for pattern in patterns)
 
 
 def trigger_matches(trigger: Trigger, event: Event) -> bool:
@@ -42,8 +42,8 @@ def trigger_matches(trigger: Trigger, event: Event) -> bool:
 def _approval_meets(wanted: ApprovalFilter, approval: Approval, now: datetime) -> bool:
     age = now - approval.granted if approval.granted else timedelta.max
     return (
-        (wanted.username is None or wanted.username.matches(approval.username))
-        and (wanted.email is None or wanted.email.matches(approval.email))
+        (wanted.username is None or wanted.username.match(approval.username))
+        and (wanted.email is None or wanted.email.match(approval.email))
         and (wanted.older_than is None or age >= timedelta(seconds=wanted.older_than))
         and (wanted.newer_than is None or age <= timedelta(seconds=wanted.newer_than))
         and all(approval.label == label and approval.value in values for label, values in wanted.labels.items())
@@ -64,7 +64,7 @@ def _meets(wanted: RefFilter, change: Change, now: datetime) -> bool:
         and (wanted.current_patchset is None or change.current == wanted.current_patchset)
         and (wanted.wip is None or change.wip == wanted.wip)
         and (not wanted.status or _status(change) in wanted.status)
-        and all(any(pattern.matches(tag) for tag in change.hashtags) for pattern in wanted.hashtags)
+        and all(any(pattern.match(tag) for tag in change.hashtags) for pattern in wanted.hashtags)
         and all(_given(approval, change, now) for approval in wanted.approval)
     )
 
@@ -75,7 +75,7 @@ def _is_rejected(unwanted: RefFilter, change: Change, now: datetime) -> bool:
         or (unwanted.current_patchset is not None and change.current == unwanted.current_patchset)
         or (unwanted.wip is not None and change.wip == unwanted.wip)
         or _status(change) in unwanted.status
-        or any(pattern.matches(tag) for pattern in unwanted.hashtags for tag in change.hashtags)
+        or any(pattern.match(tag) for pattern in unwanted.hashtags for tag in change.hashtags)
         or any(_given(approval, change, now) for approval in unwanted.approval)
     )
 

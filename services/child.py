@@ -40,7 +40,7 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread of ours holds a lock the child could need
+                preexec_fn=_die_with_parent,  # no thread of ours holds a lock the child could need
                 start_new_session=True,  # Ctrl-C on the terminal is for us alone; we stop our children in order
             )
 

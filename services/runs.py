@@ -11,11 +11,13 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import OrchestrationResult
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flow_engine import run_flow_async
 from prefect.states import Cancelled, Pending
@@ -70,7 +72,7 @@ class Runs:
         cancelled = False
         try:
             flow = FLOWS[await self._flow_name(flow_run.flow_id)]
-            response = await self._client.set_flow_run_state(flow_run.id, Pending())
+            response: OrchestrationResult[Any] = await self._client.set_flow_run_state(flow_run.id, Pending())
             if response.state is not None and response.state.is_pending():
                 flow_run.state = response.state
                 await run_flow_async(flow, flow_run=without_deployment(flow_run), parameters=flow_run.parameters, return_type="state")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -52,7 +53,7 @@ class Scheduler:
         try:
             await self._read_layouts()
             await self.reconciler.look()
-            loops = [
+            loops: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._listen(connection), name=f"events of {name}")
                 for name, connection in self._runtime.connections.items()
             ]

@@ -63,7 +63,8 @@ def check_binding(settings: Settings) -> None:
     """Refuse what would be open to the world. Raises `Problem`."""
     if settings.prefect.url is None and not is_loopback(settings.prefect.host) and not settings.prefect.auth:
         raise Problem(
-            f"Prefect would answer anybody on {settings.prefect.host}: set `prefect.auth: USER:PASSWORD`, or leave `prefect.host` at 127.0.0.1."
+            f"Prefect would answer anybody on {settings.prefect.host}: set `prefect.auth: USER:PASSWORD`, "
+            "or leave `prefect.host` at 127.0.0.1."
         )
 
 

@@ -69,20 +69,14 @@ class NodeStore:
         await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, TOPIC)))
 
     async def ask(self, request_id: str, labels: Sequence[str], precedence: int, project: str, tenant: str) -> None:
-        """Ask for nodes, one per label; repeatable by id."""
+        """Ask for nodes, one per label; repeatable by id. After a failure the same id may ask for others."""
+        values = {"labels": list(labels), "precedence": precedence, "project": project, "tenant": tenant, "state": "requested"}
+        again = {**values, "declined": [], "failures": 0, "reason": ""}
         async with self._engine.begin() as connection:
             await connection.execute(
                 insert(t.node_requests)
-                .values(
-                    id=request_id,
-                    labels=list(labels),
-                    precedence=precedence,
-                    project=project,
-                    tenant=tenant,
-                    created=_now(),
-                    state="requested",
-                )
-                .on_conflict_do_nothing()
+                .values(id=request_id, created=_now(), **values)
+                .on_conflict_do_update(index_elements=[t.node_requests.c.id], set_=again, where=t.node_requests.c.state == "failed")
             )
 
     async def decide(self, offers: Sequence[Offer], new_id: Any) -> Plan:
@@ -178,6 +172,10 @@ class NodeStore:
     async def request(self, request_id: str) -> StoredRequest | None:
         found = await self.requests(t.node_requests.c.id == request_id)
         return found[0] if found else None
+
+    async def open_requests(self) -> list[StoredRequest]:
+        """Requests that still wait, oldest first."""
+        return await self.requests(t.node_requests.c.state == "requested")
 
     async def requests(self, *where: sa.ColumnElement[bool]) -> list[StoredRequest]:
         """Requests that match, oldest first."""

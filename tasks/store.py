@@ -42,6 +42,17 @@ def change_key(change: Change) -> str:
     return f"{change.connection}/{change.number}/{change.patchset}"
 
 
+class _Prefixed:
+    """A row's columns whose names begin with a prefix, as if they did not."""
+
+    def __init__(self, row: Any, prefix: str) -> None:
+        self._row = row
+        self._prefix = prefix
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._row, self._prefix + name)
+
+
 class Store:
     """Everything Headgate remembers. Safe to use from any number of coroutines."""
 
@@ -257,6 +268,12 @@ class Store:
             row = (await connection.execute(sa.select(t.buildsets).where(t.buildsets.c.id == buildset_id))).first()
             return None if row is None else self._buildset(row)
 
+    async def buildsets_of(self, item_ids: Sequence[str]) -> dict[str, Buildset]:
+        """Item id to its buildset, for those that have one."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(t.buildsets).where(t.buildsets.c.item.in_(item_ids)))
+            return {row.item: self._buildset(row) for row in rows}
+
     async def buildset_of(self, item_id: str) -> Buildset | None:
         async with self._engine.connect() as connection:
             row = (await connection.execute(sa.select(t.buildsets).where(t.buildsets.c.item == item_id))).first()
@@ -297,19 +314,37 @@ class Store:
     async def builds_of(self, buildset_ids: Sequence[str]) -> list[Build]:
         return await self._select_builds(sa.select(t.builds).where(t.builds.c.buildset.in_(buildset_ids)).order_by(t.builds.c.created))
 
-    async def recent_builds(
-        self, limit: int = 100, job: str | None = None, project: str | None = None, result: str | None = None
-    ) -> list[Build]:
-        """The newest builds first."""
-        query = sa.select(t.builds).order_by(t.builds.c.created.desc()).limit(limit)
-        if job:
-            query = query.where(t.builds.c.job == job)
-        if result:
-            query = query.where(t.builds.c.result == result)
+    async def find_builds(
+        self,
+        *,
+        tenant: str = "",
+        pipeline: str = "",
+        project: str = "",
+        change: int | None = None,
+        job: str = "",
+        result: str = "",
+        limit: int = 50,
+        skip: int = 0,
+    ) -> list[tuple[Build, Item]]:
+        """Builds with their items, the newest first. Empty values do not filter; `project` may leave out its host."""
+        items = t.items.alias()
+        query = (
+            sa.select(t.builds, *(column.label(f"item_{column.name}") for column in items.c))
+            .join(t.buildsets, t.buildsets.c.id == t.builds.c.buildset)
+            .join(items, items.c.id == t.buildsets.c.item)
+            .order_by(t.builds.c.created.desc(), t.builds.c.id)
+            .limit(limit)
+            .offset(skip)
+        )
+        for column, value in ((items.c.tenant, tenant), (items.c.pipeline, pipeline), (t.builds.c.job, job), (t.builds.c.result, result)):
+            if value:
+                query = query.where(column == value)
         if project:
-            query = query.join(t.buildsets, t.buildsets.c.id == t.builds.c.buildset).join(t.items, t.items.c.id == t.buildsets.c.item)
-            query = query.where(t.items.c.project == project)
-        return await self._select_builds(query)
+            query = query.where(sa.or_(items.c.project == project, items.c.project.endswith(f"/{project}", autoescape=True)))
+        if change is not None:
+            query = query.where(items.c.change["number"].as_integer() == change)
+        async with self._engine.connect() as connection:
+            return [(self._build(row), self._item(_Prefixed(row, "item_"))) for row in await connection.execute(query)]
 
     async def build(self, build_id: str) -> Build | None:
         """The build with this id, or with this beginning of an id when only one has it."""

@@ -12,7 +12,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from headgate.configuration import Layout, SourceFile, Tenant, TenantProject, config_paths, load_layout, parse_tenants
+from headgate.configuration import (
+    BadTenantFile,
+    Layout,
+    RemovedFile,
+    SourceFile,
+    Tenant,
+    TenantProject,
+    config_paths,
+    load_layout,
+    parse_tenants,
+)
+from headgate.configuration.projects import Known
 from headgate.problems import Problem
 from tasks.connections import Connection
 from tasks.git import Caches, GitProblem
@@ -49,7 +60,10 @@ class Tenants:
             self._text = self._file.read_text()
         except OSError as problem:
             raise Problem(f"The tenant file {self._file} cannot be read: {problem.strerror}.") from problem
-        return parse_tenants(self._text, str(self._file))
+        try:
+            return parse_tenants(self._text, str(self._file))
+        except BadTenantFile as problem:
+            raise Problem(str(problem)) from problem
 
     def tenant(self, name: str) -> Tenant:
         return next(tenant for tenant in self.tenants() if tenant.name == name)
@@ -95,6 +109,13 @@ class Tenants:
         texts = await self._caches.read_files(canonical, commit, wanted)
         return [SourceFile(canonical, branch, path, texts[path]) for path in wanted if path in texts]
 
+    async def proposed(self, known: Known, branch: str, commit: str, base: Layout) -> list[SourceFile | RemovedFile]:
+        """The configuration of a project-branch as it is at `commit`, against `base`: its files, and those that are no more."""
+        now = await self.files_at(known.settings, known.canonical, branch, commit)
+        paths = {file.path for file in now}
+        gone = [file.source.path for file in base.state.files.get((known.canonical, branch)) or () if file.source.path not in paths]
+        return [*now, *(RemovedFile(known.canonical, branch, path) for path in gone)]
+
     async def read(self, tenant: Tenant, projects: Sequence[str] | None = None) -> Layout:
         """Fetch (everything, or those projects), make the layout, publish it, return it."""
         branches = await self.fetch(tenant, projects)
@@ -110,7 +131,9 @@ class Tenants:
                 files = await self.files(tenant, branches)
                 canonical = {name: connection.canonical_hostname for name, connection in self._connections.items()}
                 names = {project: tuple(found) for project, found in branches.items()}
-                self._layouts[identity] = await asyncio.to_thread(load_layout, tenant, files, canonical, names)
+                # every kind of connection knows Gerrit's events, votes and requirements
+                drivers = dict.fromkeys(self._connections, "gerrit")
+                self._layouts[identity] = await asyncio.to_thread(load_layout, tenant, files, canonical, names, drivers=drivers)
                 while len(self._layouts) > KEPT_LAYOUTS * max(1, len(self._newest)):
                     self._layouts.pop(next(iter(self._layouts)))
             return self._layouts[identity]

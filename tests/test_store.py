@@ -31,7 +31,7 @@ async def buildset_in(store: Store, there: Item) -> Buildset:
     await store.apply(None, [there], ())
     graph = JobGraph((FrozenJob("a", vars={"deep": [1, {"x": None}]}), FrozenJob("b", dependencies=(Dependency("a", soft=True),))))
     return await store.add_buildset(
-        Buildset(new_id(), there.id, NOON, {"host/org/project": FrozenProject("main", "c" * 40, "b" * 40, "gerrit", "org/project")}, graph)
+        Buildset(new_id(), there.id, NOON, {"host/org/project": FrozenProject("gerrit", "org/project", "main", "c" * 40, {"main": "b" * 40})}, graph)
     )
 
 

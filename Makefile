@@ -1,0 +1,30 @@
+# What people type. `make demo` shows Headgate at work; `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-fast check install install-test lock
+
+demo: install          ## a sample tenant on this machine, one good and one failing change, their votes
+	$(BIN)/headgate demo $(ARGS)
+
+test: install-test check   ## everything, against real Gerrit, Prefect, PostgreSQL, sshd and Chromium
+	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -m slow --durations=15
+
+test-fast: install     ## the tests that start nothing but a PostgreSQL
+	$(BIN)/pytest -n 2 -m "not slow"
+
+check: install         ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install:
+	@PYTHON=$(PYTHON) ./install.sh
+
+install-test:
+	@PYTHON=$(PYTHON) ./install.sh --test
+
+lock:                  ## renew requirements.lock from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock

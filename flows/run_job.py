@@ -1,0 +1,223 @@
+"""The run-job flow: one job of one change, from its nodes to its result.
+
+Each attempt is a build: nodes, workspace, the playbooks one by one, then the nodes go back whatever happened. An attempt that says nothing
+about the change (a failed pre-run, an unreachable node, a lost worker) is followed by another while the job has attempts left. The flow run
+started again after its job had a result is a rerun: a new round, on the same merged commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.states import Completed, Failed
+
+from flows.cancellation import cancellable
+from flows.provision_nodes import NodeFailure, provision_nodes, release_nodes
+from headgate.builds import CANCELED, SUCCESS
+from headgate.jobs import FrozenJob, Nodeset, Playbook
+from headgate.nodes import PRECEDENCES
+from headgate.records import Build, Buildset, Item
+from headgate.results import Outcome, Phase, Played, Verdict, following, verdict
+from providers.base import Node
+from tasks import playbooks
+from tasks.building import DiskFull, make_directory, make_key, make_plan
+from tasks.git import GitProblem
+from tasks.playbooks import BuildProblem
+from tasks.runtime import Runtime, runtime
+from tasks.sandbox import SandboxProblem
+from tasks.store import new_id
+from tasks.workspace import NodeUnreachable, WorkspaceProblem
+from tasks.zygote import ZygoteProblem
+
+LOST = "the worker that ran it is gone"
+
+
+@flow(name="run-job", validate_parameters=False)
+@cancellable
+async def run_job(buildset: str, job: str) -> State[Any]:
+    """Run one job until it has a result."""
+    this = await runtime()
+    found = await this.store.buildset(buildset)
+    item = await this.store.item(found.item) if found is not None else None
+    if found is None or item is None or found.graph is None or job not in found.graph.names:
+        return Failed(message=f"There is no job {job} in a buildset {buildset}.")
+    frozen = found.graph[job]
+    round, attempt = await next_attempt(this, found, frozen)
+    while True:
+        build = await begin(this, found, frozen, round, attempt)
+        ended = await Attempt(this, item, found, frozen, build).run()
+        if not ended.retry:
+            break
+        attempt += 1
+    where = f"{this.settings.web_url}/build/{build.id}"
+    if ended.result == SUCCESS:
+        return Completed(message=f"{ended.result}: {where}")
+    return Failed(message=f"{ended.result}: {where}")
+
+
+async def next_attempt(this: Runtime, buildset: Buildset, job: FrozenJob) -> tuple[int, int]:
+    """Which round and attempt this run of the flow begins with; an attempt that was left unfinished is ended as lost."""
+    builds = [build for build in await this.store.builds(buildset.id) if build.job == job.name]
+    if not builds:
+        return 1, 1
+    last = max(builds, key=lambda build: (build.round, build.attempt))
+    if last.result is not None:
+        return last.round + 1, 1
+    if last.ended is None:
+        await release_nodes(last.id)
+        await this.store.end_build(last.id, None, message=LOST)
+    return last.round, last.attempt + 1
+
+
+async def begin(this: Runtime, buildset: Buildset, job: FrozenJob, round: int, attempt: int) -> Build:
+    """Write the attempt down before anything is done for it."""
+    context = FlowRunContext.get()
+    flow_run = str(context.flow_run.id) if context is not None and context.flow_run is not None else None
+    now = datetime.now(UTC)
+    return await this.store.begin_build(
+        Build(
+            id=new_id(),
+            buildset=buildset.id,
+            job=job.name,
+            attempt=attempt,
+            voting=job.voting,
+            created=now,
+            flow_run=flow_run,
+            round=round,
+        )
+    )
+
+
+@task(
+    name="workspace",
+    task_run_name="workspace",
+    retries=2,
+    retry_delay_seconds=[1, 5],
+    retry_condition_fn=lambda _t, _r, state: state.is_failed(),
+)
+async def push_workspace(build: playbooks.Build) -> None:
+    """The repositories, merged, on every node. Retried because a fresh machine's network may need a moment."""
+    await build.push_workspace()
+
+
+@task(name="playbook", task_run_name="{phase}: {path}")
+async def play(build: playbooks.Build, phase: Phase, playbook: Playbook, path: str) -> Played:
+    """One playbook. Never retried: what its outcome means is the job's to say."""
+    return await build.play(phase, playbook)
+
+
+class Attempt:
+    """One build."""
+
+    def __init__(self, this: Runtime, item: Item, buildset: Buildset, job: FrozenJob, build: Build) -> None:
+        self._this = this
+        self._item = item
+        self._buildset = buildset
+        self._job = job
+        self._build = build
+        self._values: dict[str, Any] = {}
+
+    async def run(self) -> Verdict:
+        """Its verdict, recorded; every node is given back first. Cancelled, the build ends as CANCELED, or as lost if the worker stops."""
+        if self._build.attempt > self._job.attempts:
+            return await self._end(Verdict("RETRY_LIMIT"), LOST)
+        try:
+            try:
+                ended, why = await self._on_some_nodeset()
+            finally:
+                await asyncio.shield(release_nodes(self._build.id))
+        except asyncio.CancelledError:
+            if not self._this.stopping:
+                await asyncio.shield(self._this.store.end_build(self._build.id, CANCELED, **self._values))
+            raise
+        return await self._end(ended, why)
+
+    async def _end(self, ended: Verdict, why: str = "") -> Verdict:
+        await self._this.store.end_build(self._build.id, None if ended.retry else ended.result, message=why, **self._values)
+        return ended
+
+    async def _on_some_nodeset(self) -> tuple[Verdict, str]:
+        """On the first of the job's nodesets that can be had."""
+        why = ""
+        for nodeset in self._job.nodesets:
+            try:
+                nodes = await self._nodes(nodeset)
+            except NodeFailure as failure:
+                why = str(failure)
+                continue
+            return await self._play(nodeset, nodes)
+        return Verdict("NODE_FAILURE"), why
+
+    async def _nodes(self, nodeset: Nodeset) -> Mapping[str, Node]:
+        if not nodeset.nodes:
+            return {}
+        directory = await asyncio.to_thread(make_directory, self._this, self._build.id)
+        _, public_key = await asyncio.to_thread(make_key, directory)
+        layout = await self._this.tenants.layout(self._item.tenant)
+        pipeline = layout.pipelines.get(self._item.pipeline)
+        await self._this.nodes.ask(
+            self._build.id,
+            [node.label for node in nodeset.nodes],
+            pipeline.priority if pipeline is not None else PRECEDENCES["normal"],
+            self._item.project,
+            self._item.tenant,
+        )
+        nodes = await provision_nodes(self._build.id, f"{self._job.name} on {self._item.change}", public_key)
+        return {name: node for use, node in zip(nodeset.nodes, nodes, strict=True) for name in use.names}
+
+    async def _play(self, nodeset: Nodeset, nodes: Mapping[str, Node]) -> tuple[Verdict, str]:
+        try:
+            plan = await make_plan(self._this, self._item, self._buildset, self._job, self._build, nodeset, nodes)
+        except (LookupError, GitProblem) as problem:
+            return Verdict("ERROR"), str(problem).strip("'")
+        except DiskFull as problem:
+            return Verdict("DISK_FULL"), str(problem)
+        shown = [{"name": name, "label": node.label, "provider": node.provider, "host": node.host} for name, node in nodes.items()]
+        await self._this.store.set_build(self._build.id, started=datetime.now(UTC), nodes=shown)
+        build = playbooks.Build(plan)
+        try:
+            return await self._play_all(build)
+        except (BuildProblem, WorkspaceProblem) as problem:
+            return Verdict("ERROR"), str(problem)
+        except (SandboxProblem, ZygoteProblem) as problem:
+            # this machine cannot run playbooks: another may
+            return verdict(self._job, [], self._build.attempt), str(problem)
+        finally:
+            self._remember(build)
+            await asyncio.shield(build.end())
+
+    async def _play_all(self, build: playbooks.Build) -> tuple[Verdict, str]:
+        cancelled = False
+        try:
+            await build.prepare()
+            try:
+                await push_workspace(build)
+            except NodeUnreachable as unreachable:
+                return verdict(self._job, [], self._build.attempt), str(unreachable)
+            while (step := following(self._job, build.played)) is not None:
+                await play(build, *step, step[1].path)
+        except asyncio.CancelledError:
+            cancelled = True
+            build.console.say("CANCELED")
+            raise
+        finally:
+            if cancelled and not self._this.stopping:
+                while (step := following(self._job, build.played, cancelled=True)) is not None:
+                    await asyncio.shield(build.play(*step))
+        ended = verdict(self._job, build.played, self._build.attempt, build.said())
+        bad = next((one for one in build.played if one.outcome != Outcome.OK), None)
+        return ended, f"{bad.phase} {bad.playbook.path}: {bad.outcome}" if bad is not None else ""
+
+    def _remember(self, build: playbooks.Build) -> None:
+        """What the build returned, for the store."""
+        data = build.returned()["data"]
+        zuul = data.get("zuul")
+        said = zuul.get("warnings") if isinstance(zuul, Mapping) else None
+        warnings = [*build.warnings, *(str(one) for one in said if isinstance(said, list))] if isinstance(said, list) else build.warnings
+        self._values = {"data": data, "warnings": list(warnings)}
