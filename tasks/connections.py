@@ -66,9 +66,10 @@ class Connection(Protocol):
     def events(self, since: datetime | None) -> AsyncIterator[Event]:
         """Every event from now on, for ever, reconnecting by itself with back-off; and first, after every (re)connection,
         what happened to changes updated since `since` (or since the last event seen), in order of time. Ids are
-        stable between the two ways an event can arrive. An event at `since` itself is told again: give the time of the
-        last event kept, and keep events by id. "Now" is when the first event is asked for. Branch and tag updates
-        (`ref-updated`) come live only: after a connection was lost, `branches` tells. Problems are logged, not raised."""
+        stable between the two ways an event can arrive. Events at `since`, and some seconds before, are told again:
+        give the time of the last event kept, and keep events by id. "Now" is when the first event is asked for. Branch and
+        tag updates (`ref-updated`) may come live only: after a connection was lost, `branches` tells. Problems are logged,
+        not raised."""
         ...
 
     async def change(self, number: int, patchset: int | None = None) -> Change:

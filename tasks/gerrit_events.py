@@ -28,7 +28,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0
 SETTLED = 3.0
 """Seconds after which a Gerrit that answered `stream-events` surely listens: it says yes a moment before."""
 OVERLAP = timedelta(seconds=10)
-"""How far before the last event a catch-up read begins: writes overlap, and their times may be out of order."""
+"""How far before the last event a catch-up read begins: writes overlap, and may be heard out of the order of their times."""
 PAGE = 100
 REMEMBERED = 100_000
 
@@ -65,7 +65,7 @@ class GerritEvents:
             try:
                 if told is None:
                     await self.rest.get("config/server/version")
-                    told = Told((since or self.rest.now or datetime.now(UTC)).replace(microsecond=0))
+                    told = Told(since - OVERLAP if since else self.rest.now or datetime.now(UTC))
                 async with event_stream(self.settings) as lines:
                     log.info("connection %s: listening to Gerrit's events", self.settings.name)
                     settled: float | None = asyncio.get_running_loop().time() + SETTLED

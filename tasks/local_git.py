@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pygit2
@@ -25,6 +25,10 @@ from tasks.connections import ConnectionProblem, Report, ReportRefused
 from tasks.local_reviews import Refused, Reviews, change_ref
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+RETRY = 5
+"""Seconds after which a directory that could not be read is read again."""
 
 
 class LocalGitConnection:
@@ -55,14 +59,20 @@ class LocalGitConnection:
             raise ConnectionProblem(f"connection {self.name}: {self.reviews.root}: {problem}") from problem
 
     async def events(self, since: datetime | None) -> AsyncIterator[Event]:
-        with _bell(self.reviews.listeners) as bell:
-            seq = await self._do(self.reviews.last_seq, since)
-            while True:
-                bell.clear()
-                for number, id, created, facts in await self._do(self.reviews.events_after, seq):
-                    seq = number
-                    yield self._event(id, created, facts)
-                await bell.wait()
+        seq: int | None = None
+        while True:
+            try:
+                with _bell(self.reviews) as bell:
+                    seq = await self._do(self.reviews.last_seq, since) if seq is None else seq
+                    while True:
+                        bell.clear()
+                        for number, id, created, facts in await self._do(self.reviews.events_after, seq):
+                            seq = number
+                            yield self._event(id, created, facts)
+                        await bell.wait()
+            except (ConnectionProblem, OSError) as problem:  # the disk is full, say; what was pushed waits in the table
+                log.warning("connection %s: %s; looking again in %s s", self.name, problem, RETRY)
+            await asyncio.sleep(RETRY)
 
     def _event(self, id: str, created: str, facts: dict[str, Any]) -> Event:
         approvals = tuple(Approval(label, value, facts["username"], facts["email"]) for label, value in facts.pop("approvals", ()))
@@ -162,16 +172,16 @@ class LocalGitConnection:
 
 
 @contextmanager
-def _bell(listeners: Path) -> Iterator[asyncio.Event]:
+def _bell(reviews: Reviews) -> Iterator[asyncio.Event]:
     """An event that is set whenever something was written to the reviews; several listeners may exist.
 
     A named pipe, opened before it gets its final name, so that nobody finds one that cannot be rung.
     """
     loop = asyncio.get_running_loop()
     rung = asyncio.Event()
-    listeners.mkdir(parents=True, exist_ok=True)
-    pipe = listeners / f"{os.getpid()}-{uuid.uuid4().hex}"
-    hidden = listeners.parent / f"{pipe.name}.new"
+    reviews.make_home()
+    pipe = reviews.listeners / f"{os.getpid()}-{uuid.uuid4().hex}"
+    hidden = reviews.home / f"{pipe.name}.new"
     os.mkfifo(hidden, 0o600)
     descriptor = os.open(hidden, os.O_RDWR | os.O_NONBLOCK)  # for writing too: else it would look ended whenever no ringer has it open
     hidden.rename(pipe)

@@ -87,10 +87,15 @@ class Reviews:
     def listeners(self) -> Path:
         return self.home / "listeners"
 
+    def make_home(self) -> None:
+        """Raises `FileNotFoundError` when there is no directory to have one in: a mistyped path is not made."""
+        self.home.mkdir(exist_ok=True)
+        self.listeners.mkdir(exist_ok=True)
+
     @contextmanager
     def transaction(self, write: bool = True) -> Iterator[sqlite3.Connection]:
         """The database, locked for writing if `write`; kept if the block succeeds, else as before. Rings after a write."""
-        self.listeners.mkdir(parents=True, exist_ok=True)
+        self.make_home()
         database = sqlite3.connect(self.home / "reviews.sqlite", timeout=30, isolation_level=None)
         database.row_factory = sqlite3.Row
         try:

@@ -125,7 +125,7 @@ async def test_two_listeners_both_hear_everything(server: LocalGitServer, alice:
 
 
 async def test_reader_that_died_is_in_nobodys_way(server: LocalGitServer, alice: Author) -> None:
-    server.reviews.listeners.mkdir(parents=True, exist_ok=True)
+    server.reviews.make_home()
     os.mkfifo(server.reviews.listeners / "dead")
     alice.commit({"a": "1"})
     assert server.push(alice) == 1
@@ -135,6 +135,9 @@ async def test_missing_directory_and_newer_database_are_told(server: LocalGitSer
     nowhere = open_connection(LocalGitSettings(name="demo", path=tmp_path / "nowhere"))
     with pytest.raises(ConnectionProblem, match=r"connection demo: .*nowhere is no directory; .* create"):
         await nowhere.check()
+    with pytest.raises(ConnectionProblem, match="nowhere"):
+        await nowhere.change(1)
+    assert not (tmp_path / "nowhere").exists()
     assert server.reviews.last_seq() == 0
     with sqlite3.connect(server.reviews.home / "reviews.sqlite") as database:
         database.execute("PRAGMA user_version = 99")
