@@ -1,0 +1,74 @@
+"""Streams: a build's console as it grows, and pages that change. Nothing here polls."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import logging
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from services.web.following import Watcher, follow
+from services.web.reader import Reader
+
+CONSOLE = "console.log"
+UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+
+logger = logging.getLogger("headgate.web")
+
+
+class Streams:
+    """`console` serves our own page, `websocket` whoever speaks as Zuul's clients do."""
+
+    def __init__(self, reader: Reader, watcher: Watcher) -> None:
+        self._reader = reader
+        self._watcher = watcher
+
+    def _follow(self, build_id: str, offset: int) -> AsyncIterator[bytes]:
+        return follow(self._reader.logs(build_id) / CONSOLE, offset, self._watcher, self._reader.ended(build_id))
+
+    async def console(self, request: Request) -> Response:
+        """The console from byte `offset` on, as long as the build goes on. 204: it has ended and there is no more."""
+        found = await self._reader.build(request.path_params["build"])
+        if found is None:
+            return PlainTextResponse("There is no such build.\n", 404)
+        text = request.query_params.get("offset", "0")
+        offset = int(text) if text.isascii() and text.isdigit() else 0
+        path = self._reader.logs(found.build.id) / CONSOLE
+        if found.build.ended and (not path.exists() or path.stat().st_size <= offset):
+            return Response(status_code=204)
+        return StreamingResponse(self._follow(found.build.id, offset), media_type="text/plain; charset=utf-8", headers=UNBUFFERED)
+
+    async def websocket(self, socket: WebSocket) -> None:
+        """Zuul's console stream: the client says `{"uuid": ..., "logfile": "console.log"}` and receives text until the end."""
+        if not _same_origin(socket):
+            await socket.close(1008, "another site may not read consoles")
+            return
+        await socket.accept()
+        try:
+            asked = json.loads(await socket.receive_text())
+            if not isinstance(asked, dict) or not isinstance(asked.get("uuid"), str) or asked.get("logfile", CONSOLE) != CONSOLE:
+                await socket.close(4000, "'uuid' or 'logfile' missing from the request")
+                return
+            found = await self._reader.build(asked["uuid"])
+            if found is None:
+                await socket.close(4011, "there is no such build")
+                return
+            decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+            async for chunk in self._follow(found.build.id, 0):
+                await socket.send_text(decoder.decode(chunk))
+            await socket.close(1000)
+        except ValueError:
+            await socket.close(4000, "the request is no JSON")
+        except WebSocketDisconnect:
+            logger.debug("a reader of a console has gone")
+
+
+def _same_origin(socket: WebSocket) -> bool:
+    """Browsers say which page opens a socket, and let any page do it. Other clients say nothing."""
+    origin = socket.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == socket.headers.get("host")

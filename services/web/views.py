@@ -1,0 +1,162 @@
+"""What a page shows of stored facts: pure functions from records to what the templates print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from headgate.builds import CANCELED, SKIPPED, SUCCESS, buildset_result, current, failing, results
+from headgate.jobs import FrozenJob
+from headgate.records import Build, Buildset
+from services.web.reader import QueuedItem
+
+WAITING, RUNNING = "waiting", "running"
+KINDS: Mapping[str, str] = {SUCCESS: "success", SKIPPED: "skipped", CANCELED: "skipped", "ABORTED": "skipped"}
+"""How a result looks; every other one looks like a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One job of an item: `kind` is how it looks (success, failure, soft-failure, skipped, running, waiting), `text` what it says."""
+
+    name: str
+    kind: str
+    text: str
+    voting: bool = True
+    build: Build | None = None
+    attempts: int = 1
+    expected: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """An item on the status page. `counts` are jobs by kind, in the order in which they are drawn."""
+
+    queued: QueuedItem
+    kind: str
+    text: str
+    jobs: tuple[JobView, ...]
+    counts: tuple[tuple[str, int], ...]
+
+
+def kind_of(build: Build) -> str:
+    """How a build looks."""
+    if build.result is None:
+        return "skipped" if build.ended else RUNNING if build.started else WAITING
+    kind = KINDS.get(build.result, "failure")
+    return "soft-failure" if kind == "failure" and not build.voting else kind
+
+
+def text_of(build: Build) -> str:
+    """What a build says of itself in a word or two."""
+    if build.result is not None:
+        return build.result
+    return "RETRY" if build.ended else "running" if build.started else "preparing"
+
+
+def job_view(job: FrozenJob, build: Build | None, expected: float | None = None, why: str = "") -> JobView:
+    if build is None or (build.result is None and build.ended):
+        return JobView(job.name, WAITING, "waiting", job.voting, build, job.attempts, expected, why or _waits_for(job))
+    return JobView(job.name, kind_of(build), text_of(build), job.voting, build, job.attempts, expected, "" if build.started else why)
+
+
+def _waits_for(job: FrozenJob) -> str:
+    return f"after {', '.join(dependency.name for dependency in job.dependencies)}" if job.dependencies else ""
+
+
+def jobs_of(
+    buildset: Buildset | None, builds: Iterable[Build], waiting: Mapping[str, str], expected: Mapping[str, float]
+) -> tuple[JobView, ...]:
+    """Every job of the graph in its order, with the build that counts."""
+    if buildset is None or buildset.graph is None:
+        return ()
+    known = current(builds)
+    return tuple(job_view(job, known.get(job.name), expected.get(job.name), waiting.get(job.name, "")) for job in buildset.graph.jobs)
+
+
+def item_view(queued: QueuedItem) -> ItemView:
+    jobs = jobs_of(queued.buildset, queued.builds, queued.waiting, queued.expected)
+    kind, text = _item_state(queued, jobs)
+    order = ("success", "failure", "soft-failure", "skipped", RUNNING, WAITING)
+    counts = tuple((name, count) for name in order if (count := sum(job.kind == name for job in jobs)))
+    return ItemView(queued, kind, text, jobs, counts)
+
+
+def _item_state(queued: QueuedItem, jobs: Sequence[JobView]) -> tuple[str, str]:
+    buildset = queued.buildset
+    if buildset is None:
+        return WAITING, queued.why or "preparing"
+    if buildset.problem:
+        return "failure", result_text(buildset.problem)
+    if buildset.graph is None:
+        return WAITING, queued.why or "preparing"
+    known = results(queued.builds)
+    done = buildset_result(buildset.graph, known)
+    if done == SUCCESS:
+        return "success", queued.why or "reporting success"
+    if done:
+        return "failure", queued.why or "reporting failure"
+    if failing(buildset.graph, known):
+        return "failure", "failing"
+    if any(job.kind != WAITING for job in jobs):
+        return RUNNING, queued.why or "running"
+    return WAITING, queued.why or "waiting"
+
+
+def buildset_summary(buildset: Buildset, builds: Iterable[Build]) -> tuple[str, str]:
+    """Kind and result of a whole buildset."""
+    if buildset.problem:
+        return "failure", buildset.problem
+    if buildset.graph is None:
+        return WAITING, "preparing"
+    known = results(builds)
+    if result := buildset_result(buildset.graph, known):
+        return KINDS.get(result, "failure"), result
+    return ("failure", "failing") if failing(buildset.graph, known) else (RUNNING, "running")
+
+
+def result_text(result: str) -> str:
+    """MERGE_CONFLICT as a person would say it."""
+    return result.replace("_", " ").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    name: str
+    url: str
+
+
+def artifacts_of(build: Build) -> tuple[Artifact, ...]:
+    """What the job returned as `zuul.artifacts`, links to http(s) or into its own logs only."""
+    zuul = build.data.get("zuul")
+    entries = zuul.get("artifacts") if isinstance(zuul, Mapping) else None
+    found = []
+    for entry in entries if isinstance(entries, Sequence) and not isinstance(entries, str) else ():
+        url = entry.get("url") if isinstance(entry, Mapping) else None
+        if isinstance(url, str) and url.startswith(("https://", "http://")):
+            found.append(Artifact(str(entry.get("name", url)), url))
+        elif isinstance(url, str) and ":" not in url and not url.startswith("/"):
+            found.append(Artifact(str(entry.get("name", url)), f"/logs/{build.id}/{url}"))
+    return tuple(found)
+
+
+def safe_url(url: str) -> str:
+    """A link that came from outside, or nothing: a script in a link must never be one click away."""
+    return url if url.startswith(("https://", "http://")) else ""
+
+
+def moment(when: datetime | None) -> str:
+    """For people, in UTC; the browser says it in their own time."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if when else ""
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
