@@ -112,7 +112,7 @@ def events_of(connection: str, info: Json, comments: Iterable[Json] = ()) -> lis
         created = parse_time(revision["created"])
         event = Event(
             id=f"{connection}:patchset-created:{number}:{revision['_number']}", type="patchset-created", created=created,
-            ref=revision["ref"], patchset=revision["_number"], **base, **_who(revision["uploader"]))  # fmt: skip
+            ref=revision["ref"], patchset=revision["_number"], **base, **_who(revision.get("uploader", {})))  # fmt: skip
         events.append((created, -1, event))
     for order, message in enumerate(info["messages"]):
         type = _type_of(message)
@@ -120,7 +120,7 @@ def events_of(connection: str, info: Json, comments: Iterable[Json] = ()) -> lis
             event = _message_event(type, message, info, spoken.get(message["id"], ""), base)
             events.append((event.created, order, event))
     if info["status"] == "MERGED":
-        created = parse_time(info["submitted"])
+        created = parse_time(info.get("submitted") or info["updated"])
         last = max(revision["_number"] for revision in info["revisions"].values())
         event = Event(id=f"{connection}:change-merged:{number}", type="change-merged", created=created, ref=_ref(info, last),
                       patchset=last, **_who(info.get("submitter", {})), **base)  # fmt: skip

@@ -108,7 +108,11 @@ class GerritEvents:
         comments: list[Any] = []
         if needs_comments(info, told.base):
             comments = (await self.rest.get(f"changes/{info['_number']}/comments")).get("/PATCHSET_LEVEL", [])
-        return events_of(self.settings.name, info, comments)
+        try:
+            return events_of(self.settings.name, info, comments)
+        except (KeyError, TypeError, ValueError) as problem:  # one change in a form nobody foresaw must not end all events
+            log.error("connection %s: change %s cannot be read: %r", self.settings.name, info["_number"], problem)
+            return []
 
     async def _since(self, start: datetime, told: Told) -> list[Event]:
         """All events of all changes updated since `start`, in order of time."""

@@ -133,6 +133,41 @@ async def test_restart_of_gerrit_in_the_middle(server: GerritServer, connection:
     assert change.patchset == 1 and server.votes(number) == {CI: 1}
 
 
+async def test_vote_whose_answer_was_lost_is_not_said_again(server: GerritServer, alice: Author) -> None:
+    alice.commit({"a": "1"})
+    number = server.push(alice)
+    async with Cable(server.gerrit.http_port) as cable:
+        connection = open_connection(server.settings().model_copy(update={"baseurl": f"http://127.0.0.1:{cable.port}"}))
+        report = Report(uuid.uuid4().hex, await connection.change(number), "check", "Build succeeded.", {"Verified": 1})
+        cable.lose_answer_to = b"POST"
+        with pytest.raises(ConnectionProblem):
+            await connection.report(report)
+        await connection.report(report)
+        await connection.close()
+    assert sum("Build succeeded." in message for message in server.messages(number)) == 1
+    assert server.votes(number) == {CI: 1}
+
+
+async def test_changes_that_come_about_in_other_ways_are_heard(server: GerritServer, connection: Connection, alice: Author) -> None:
+    api = server.gerrit.api
+    async with listening(connection, server.now()) as heard:
+        made = api("POST", "changes/", {"project": server.project, "branch": "main", "subject": "Made in the pages"}, PERSON)["_number"]
+        await heard.wait("patchset-created", made)
+        alice.commit({"a": "1"})
+        alice.git("push", "-q", "origin", "HEAD:refs/heads/main")
+        rebased = api("POST", f"changes/{made}/rebase", {}, PERSON)["_number"]
+        await heard.wait("patchset-created", rebased, count=2)
+        alice.commit({"b": "1"})
+        pushed = server.push(alice)
+        alice.git("push", "-q", "origin", "HEAD:refs/heads/main")
+        merged = await heard.wait("change-merged", pushed)
+        api("DELETE", f"changes/{made}", user="admin")
+        alice.commit({"c": "1"})
+        await heard.wait("patchset-created", server.push(alice))
+    assert rebased == made and merged.patchset == 1
+    assert not (await connection.change(pushed)).open
+
+
 async def test_git_review_pushes_a_change_that_is_heard(server: GerritServer, connection: Connection, alice: Author) -> None:
     async with listening(connection, server.now()) as heard:
         alice.commit({"a": "1"})

@@ -14,7 +14,10 @@ class Cable:
         self.port = 0
         self.connections = 0
         self.more = asyncio.Condition()
+        self.lose_answer_to = b""
+        """Begins the request (`POST`) that is delivered, but whose answer is lost with the connection; once."""
         self._plugged = True
+        self._losing = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._forwards: set[asyncio.Task[None]] = set()
 
@@ -57,12 +60,17 @@ class Cable:
         async with self.more:
             self.connections += 1
             self.more.notify_all()
-        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer, answers=True))
         self._writers -= pair
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool = False) -> None:
         try:
             while data := await source.read(65536):
+                if answers and self._losing:
+                    self._losing = False
+                    break
+                if not answers and self.lose_answer_to and data.startswith(self.lose_answer_to):
+                    self._losing, self.lose_answer_to = True, b""
                 sink.write(data)
                 await sink.drain()
         except OSError:
