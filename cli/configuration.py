@@ -14,6 +14,7 @@ from cli.configuration_sources import Sources, Tree, hostname_of, named_sources,
 from headgate.configuration import BadTenantFile, FreezeFailed, Layout, Ref, RemovedFile, SourceFile, Tenant, parse_tenants
 from headgate.configuration.answers import graph_answer, problem_answers
 from headgate.configuration.problems import nearest
+from headgate.configuration.stanza import Wrong
 
 JSON_OPTION = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -109,7 +110,10 @@ def answer(world: World, question: Question) -> dict[str, Any]:
 
 def the_ref(layout: Layout, question: Question) -> Ref:
     """What a question is about. Raises `BadQuestion`."""
-    canonical = layout.projects.find(question.project)
+    try:
+        canonical = layout.projects.find(question.project)
+    except Wrong as ambiguous:
+        raise BadQuestion(str(ambiguous)) from ambiguous
     if canonical is None:
         raise BadQuestion(
             f'no project "{question.project}" in tenant "{layout.tenant.name}"{nearest(question.project, layout.projects.by_name)}'

@@ -82,9 +82,7 @@ class Sources:
         git = self.root / "git"
         found = {"master": Tree(git / flat)} if (git / flat).is_dir() else {}
         if git.is_dir():
-            found |= {
-                each.name.removeprefix(f"{flat}@"): Tree(each) for each in sorted(git.iterdir()) if each.name.startswith(f"{flat}@")
-            }
+            found |= {each.name.removeprefix(f"{flat}@"): Tree(each) for each in sorted(git.iterdir()) if each.name.startswith(f"{flat}@")}
         return found
 
     def layout(self, tenant: Tenant, drivers: Mapping[str, str] | None = None) -> Layout:

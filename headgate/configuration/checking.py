@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from headgate.configuration.definitions import NodesetDefinition, Queue
 from headgate.configuration.objects import Named, StanzaObject, Variant
+from headgate.configuration.parse_jobs import secret_variable_fault
 from headgate.configuration.problems import Problem, nearest
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import Key, LayoutState, ProjectFacts
@@ -206,6 +207,8 @@ class Checker:
             named = self.state.secret(use.secret)
             if named is None:
                 raise Wrong(f'no secret "{use.secret}"{self._hint("secret", use.secret)}', ("secrets",))
+            if fault := secret_variable_fault(use.alias):
+                raise Wrong(fault, ("secrets",))
             if named.source.project != variant.source.project:
                 raise Wrong(
                     f'the secret "{use.secret}" belongs to {named.source.name}; a secret is used in its own project only', ("secrets",)

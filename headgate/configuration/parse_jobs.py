@@ -34,9 +34,8 @@ from headgate.configuration.shapes import (
     one_or_many,
 )
 from headgate.configuration.stanza import Complaints, Wrong
-from headgate.configuration.tenants import as_list
+from headgate.configuration.tenants import ANSIBLE_VERSIONS, as_list
 
-ANSIBLE_VERSIONS = ("9", "11")
 RESERVED_VARIABLES = ("zuul", "zuul_node", "nodepool", "unsafe_vars", "zuul_user_dir")
 CONNECTION_VARIABLES = ("ansible_connection", "ansible_host", "ansible_python_interpreter", "ansible_shell_executable", "ansible_user")
 UNSAFE_HOME_PATHS = (".ssh/config", ".kube/config")
@@ -347,6 +346,15 @@ def _refuse_reserved(values: dict[str, Any], path: tuple[Any, ...]) -> None:
     for name in (*RESERVED_VARIABLES, *CONNECTION_VARIABLES):
         if name in values:
             raise Wrong(f'a variable may not be called "{name}", it is reserved', (*path, name))
+
+
+def secret_variable_fault(name: str) -> str:
+    """Why a secret may not become a variable of this name, or ""."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        return f'the secret\'s variable "{name}" may have letters, digits and underscores only: give it another with name and secret'
+    if name in RESERVED_VARIABLES or name in CONNECTION_VARIABLES:
+        return f'a variable may not be called "{name}", it is reserved'
+    return ""
 
 
 def refuse_reserved_project_variables(values: Any) -> None:

@@ -29,6 +29,7 @@ JOB_KINDS = ("pipeline", "job", "semaphore", "project", "project-template", "nod
 PROVIDER_KINDS = ("image", "flavor", "label", "section", "provider")
 KINDS = frozenset((*JOB_KINDS, *PROVIDER_KINDS))
 ITEM_KINDS = KINDS | {"pragma"}
+ANSIBLE_VERSIONS = ("9", "11")
 DEFAULT_PATHS = ("zuul.yaml", "zuul.d", ".zuul.yaml", ".zuul.d")
 
 
@@ -374,9 +375,14 @@ def _tenant(conf: dict[str, Any], semaphores: Mapping[str, Semaphore], path: str
             plain[key.replace("-", "_")] = tuple(as_list(conf[key]))
     version = conf.get("default-ansible-version")
     web_root = conf.get("web-root")
+    if version is not None and str(version) not in ANSIBLE_VERSIONS:
+        allowed = ", ".join(ANSIBLE_VERSIONS)
+        raise BadTenantFile(f'{path}: tenant "{conf["name"]}": default-ansible-version "{version}" is not known; allowed are {allowed}')
+    projects = tuple(_projects(conf))
+    _refuse_configuring(projects, f'{path}: tenant "{conf["name"]}"')
     return Tenant(
         name=conf["name"],
-        projects=tuple(_projects(conf)),
+        projects=projects,
         allowed_oidc_issuers=tuple(as_list(conf.get("allowed-oidc-issuers"))),
         access_rules=tuple(as_list(conf.get("access-rules"))),
         admin_rules=tuple(as_list(conf.get("admin-rules"))),
@@ -386,6 +392,14 @@ def _tenant(conf: dict[str, Any], semaphores: Mapping[str, Semaphore], path: str
         web_root=web_root if web_root is None or web_root.endswith("/") else web_root + "/",
         **plain,
     )
+
+
+def _refuse_configuring(projects: tuple[TenantProject, ...], where: str) -> None:
+    """`configure-projects` reaches untrusted projects only. Raises `BadTenantFile`."""
+    for project in projects:
+        for other in projects if project.configure_projects else ():
+            if other.trusted and project.may_configure(other.name, other.name):
+                raise BadTenantFile(f"{where}: {project.name} may not configure {other.name}, which is a config-project")
 
 
 def _projects(conf: dict[str, Any]) -> list[TenantProject]:
