@@ -44,9 +44,9 @@ async def web(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[str]:
+async def serving(app: Starlette, port: int = 0) -> AsyncIterator[str]:
     """A real server, since `httpx.ASGITransport` gives an answer only when it is whole."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=0))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=0))
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
