@@ -2,6 +2,7 @@
 
     git push origin HEAD:refs/for/main                        each new commit is a change, or a new patchset of the open change
                                                               with the same Change-Id footer
+    git push -o change=7 origin HEAD:refs/for/main            a new patchset of change 7, for a commit without that footer
     git push -o topic=NAME -o hashtag=NAME -o wip ...         (-o ready ends wip)
     git push -o comment=recheck origin HEAD:refs/for/main     says something on the pushed commit's change
     git push -o vote=Code-Review+2 origin HEAD:refs/for/main  votes on it
@@ -26,7 +27,7 @@ from typing import BinaryIO
 from tasks.local_reviews import Refused, Reviews, change_ref, git, utc_now
 
 MOST_CHANGES_IN_A_PUSH = 100
-OPTIONS = ("topic", "hashtag", "t", "wip", "ready", "comment", "m", "vote", "l", "abandon", "restore")
+OPTIONS = ("change", "topic", "hashtag", "t", "wip", "ready", "comment", "m", "vote", "l", "abandon", "restore")
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,14 @@ def receive(reviews: Reviews, project: str, target: str, tip: str, pushed_option
     if branch not in branches:
         raise Refused(f"{project} has no branch {branch!r} (it has {', '.join(branches)})")
     lines = []
+    named = next((option.removeprefix("change=") for option in options if option.startswith("change=")), "")
     with reviews.transaction() as database:
-        for commit in commits_of(repository, tip, branch):
-            number, patchset, what = _place(reviews, database, project, branch, commit, username)
+        commits = commits_of(repository, tip, branch)
+        for commit in commits:
+            number, patchset, what = _place(reviews, database, project, branch, commit, username, named if commit is commits[-1] else "")
             lines.append(f"Change {number},{patchset} ({what}): {commit.subject}")
+            if what == "new" and not commit.change_id:
+                lines.append(f"  It has no Change-Id. To push it anew: git push -o change={number} origin HEAD:refs/for/{branch}")
         lines += _apply(reviews, database, number, patchset, commit, options, username)
     if all("(unchanged)" in line for line in lines) and not options:
         raise Refused("no new changes")
@@ -85,9 +90,10 @@ def receive(reviews: Reviews, project: str, target: str, tip: str, pushed_option
 
 
 def _place(
-    reviews: Reviews, database: sqlite3.Connection, project: str, branch: str, commit: Commit, username: str
+    reviews: Reviews, database: sqlite3.Connection, project: str, branch: str, commit: Commit, username: str, named: str
 ) -> tuple[int, int, str]:
-    """The change and patchset of one commit, made if needed, and what was done in one word or two."""
+    """The change and patchset of one commit, made if needed, and what was done in one word or two. `named` is the change's
+    number where the pusher gave it."""
     place = (project, branch)
     known = database.execute(
         "SELECT number, patchset FROM patchsets JOIN changes USING (number) WHERE sha = ? AND project = ? AND branch = ?",
@@ -97,8 +103,11 @@ def _place(
     repository = reviews.repository(project)
     if not git(repository, "rev-list", "-1", commit.sha, f"^refs/heads/{branch}"):
         raise Refused(f"no new changes: {commit.sha[:12]} is on {branch} and was never a change")
-    by_change_id = "SELECT number, status FROM changes WHERE change_id = ? AND project = ? AND branch = ?"
-    found = commit.change_id and database.execute(by_change_id, (commit.change_id, *place)).fetchone()
+    column, value = ("number", named) if named else ("change_id", commit.change_id)
+    query = f"SELECT number, status FROM changes WHERE {column} = ? AND project = ? AND branch = ?"  # noqa: S608 - one of two columns
+    found = value and database.execute(query, (value, *place)).fetchone()
+    if named and not found:
+        raise Refused(f"there is no change {named} of {project} on {branch}")
     if found and found["status"] != "NEW":
         cure = "; to go on with it: git push -o restore" if found["status"] == "ABANDONED" else ""
         raise Refused(f"change {found['number']} is {found['status'].lower()}{cure}")

@@ -35,6 +35,16 @@ def test_each_commit_of_a_series_is_a_change(server: LocalGitServer, alice: Auth
     assert "Change 1,1 (unchanged): First" in said and "Change 2,2 (new patchset): Second" in said
 
 
+def test_commit_without_a_change_id_is_pushed_anew_by_number(server: LocalGitServer, alice: Author) -> None:
+    alice.git("commit", "-q", "--allow-empty", "-m", "No footer")
+    said = alice.push()
+    assert "git push -o change=1 " in said
+    alice.git("commit", "-q", "--allow-empty", "--amend", "-m", "Still none")
+    assert "Change 1,2 (new patchset): Still none" in alice.push("main", "change=1")
+    alice.git("commit", "-q", "--allow-empty", "--amend", "-m", "Nor here")
+    assert "there is no change 9 of org/demo on main" in alice.push("main", "change=9", check=False)
+
+
 def test_options_are_taken_as_gerrit_writes_them(server: LocalGitServer, alice: Author) -> None:
     alice.commit({"a": "1"})
     alice.push("main%topic=a-topic,hashtag=x,wip,l=Code-Review+1")
