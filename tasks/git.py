@@ -11,7 +11,6 @@ import fcntl
 import os
 import re
 import shutil
-import signal
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import pygit2
 from pygit2.enums import CheckoutStrategy, SortMode
+
+from tasks.processes import communicate, start_process
 
 NAME, EMAIL = "Headgate", "headgate@localhost"
 MERGE_MODES = ("merge", "merge-resolve", "merge-recursive", "merge-ort", "cherry-pick", "squash-merge", "rebase", "rebase-first-parent")
@@ -64,7 +65,7 @@ def git_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 async def run_git(*arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
     """Run git and return what it printed; killed with its children when the caller is cancelled.
     Raises `GitProblem` with git's own last words."""
-    process = await asyncio.create_subprocess_exec(
+    process = await start_process(
         "git",
         *arguments,
         cwd=cwd,
@@ -72,14 +73,8 @@ async def run_git(*arguments: str, environment: Mapping[str, str] | None = None,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
     )
-    try:
-        out, err = await process.communicate()
-    except asyncio.CancelledError:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        raise
+    out, err = await communicate(process)
     if process.returncode:
         raise GitProblem(condense(err.decode(errors="replace")) or f"git {arguments[0]} ended with {process.returncode}")
     return out.decode(errors="replace")

@@ -49,6 +49,7 @@ from providers.base import Node
 from tasks.console import BuildConsole
 from tasks.git import Caches, git_environment
 from tasks.playbook_runner import PlaybookEnd, in_own_thread, run
+from tasks.processes import communicate, start_process
 from tasks.sandbox import Bind, Sandbox, environment, write_accounts
 from tasks.workspace import CACHES, Checkout, NodeUnreachable, WorkspaceProblem, make_workspace, node_shell, push_workspace
 from tasks.zygote import Zygote, ansible_environment, zygote
@@ -176,14 +177,14 @@ class Build:
         await self._agent.process.stdout.readline()  # it says where it listens once it does
         keys = {str(path) for path in (self.plan.private_key, *(node.private_key_path for node in self.plan.nodes.values())) if path}
         for key in sorted(keys):
-            add = await asyncio.create_subprocess_exec(
+            add = await start_process(
                 *("ssh-add", "-q", str(Path(key).absolute())),
                 env=self._agent_environment(),
                 cwd=directory,
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
             )
-            _, err = await add.communicate()
+            _, err = await communicate(add)
             if add.returncode:
                 raise BuildProblem(f"the build's ssh key cannot be used: {err.decode(errors='replace').strip()}")
 

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.processes import kill_group, start_process
+
 SYSTEM_FILES = (
     "alternatives",
     "ca-certificates",
@@ -34,7 +36,10 @@ SYSTEM_FILES = (
 )
 """What of /etc is the same for everybody and no secret."""
 
-START_SECONDS = 20.0
+FIRST_PROCESS = 'echo ready; [ $# = 0 ] || "$@" < /dev/null & exec cat > /dev/null'
+"""What keeps a sandbox open: it ends, and all with it, when its stdin does, that is also when the executor is killed."""
+
+START_SECONDS = 30.0
 
 
 class SandboxProblem(Exception):
@@ -106,30 +111,34 @@ class Sandbox:
 
     @classmethod
     async def start(cls, binds: Iterable[Bind], *, user: str, home: str, command: Iterable[str] = ()) -> Sandbox:
-        """Start one and return when it is complete. `command` is what runs in it from the start, beside what is brought in later.
+        """Start one and return when it is complete. `command` runs in it from the start, beside what is brought in later.
         Raises `SandboxProblem`."""
+        starting = asyncio.ensure_future(cls._start(tuple(binds), user, home, tuple(command)))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(SandboxProblem):  # while bubblewrap sets up (10 ms), killing it would leave a part of it behind
+                await (await starting).kill()
+            raise
+
+    @classmethod
+    async def _start(cls, binds: tuple[Bind, ...], user: str, home: str, command: tuple[str, ...]) -> Sandbox:
         if shutil.which("bwrap") is None:
-            raise SandboxProblem(
-                "bubblewrap is not installed, and jobs run in nothing else: install the package 'bubblewrap' (apt install bubblewrap)"
-            )
+            raise SandboxProblem("bubblewrap is not installed, and jobs run in nothing else: apt install bubblewrap, or your system's way")
         receive, send = os.pipe()
-        keep = ("/bin/sh", "-c", 'echo ready; if [ $# -gt 0 ]; then exec "$@"; else exec sleep infinity; fi', "sandbox", *command)
         arguments = command_line(binds, user, home)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(arguments[0], "--info-fd", str(send), *arguments[1:], *keep),
+            process = await start_process(
+                *(arguments[0], "--info-fd", str(send), *arguments[1:]),
+                *("/bin/sh", "-c", FIRST_PROCESS, "sandbox", *command),
                 env={"PATH": os.environ.get("PATH", os.defpath)},
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=(send,),
             )
-        except BaseException:
-            os.close(receive)
-            raise
-        finally:
             os.close(send)
-        try:
+            send = -1
             async with asyncio.timeout(START_SECONDS):
                 assert process.stdout is not None
                 said = await process.stdout.readline()
@@ -139,20 +148,20 @@ class Sandbox:
                     raise SandboxProblem(f"bubblewrap cannot make a sandbox here: {reason.removeprefix('bwrap: ')}")
             pid = json.loads(os.read(receive, 4096))["child-pid"]  # written before anything ran inside
             return cls(process, pid, os.pidfd_open(pid))
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            raise
+        except TimeoutError:
+            kill_group(process)
+            raise SandboxProblem(f"bubblewrap has not made a sandbox within {START_SECONDS:.0f} s: is this machine overloaded?") from None
         finally:
             os.close(receive)
+            if send >= 0:
+                os.close(send)
 
     def kill_now(self) -> None:
         """End everything in it, without waiting. Repeatable."""
+        kill_group(self.process)
         with contextlib.suppress(ProcessLookupError):
             if self.descriptor >= 0:
                 signal.pidfd_send_signal(self.descriptor, signal.SIGKILL)
-            if self.process.returncode is None:
-                self.process.kill()
 
     async def kill(self) -> None:
         """End everything in it, and return when it has ended. Repeatable."""

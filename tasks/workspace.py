@@ -7,10 +7,8 @@ it lacks, by one connection. The executor's own copies have no files unless the 
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 import shutil
-import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +20,7 @@ from pygit2.enums import CheckoutStrategy
 
 from providers.base import Node
 from tasks.git import Caches, GitProblem, run_git
+from tasks.processes import communicate, start_process
 
 CACHES = "/build/caches"
 """Where the caches of a build's projects are inside its sandbox, read-only."""
@@ -96,21 +95,15 @@ class NodeShell:
 
     async def run(self, script: str) -> str:
         """Run a shell script on the node. Raises `NodeUnreachable` or `WorkspaceProblem`."""
-        process = await asyncio.create_subprocess_exec(
+        process = await start_process(
             *(*self.ssh, "-p", str(self.node.port), f"{self.node.username}@{self.node.host}", "sh", "-s"),
             env=dict(self.environment),
             cwd=self.directory,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
         )
-        try:
-            out, err = await process.communicate(script.encode())
-        except asyncio.CancelledError:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-            raise
+        out, err = await communicate(process, (BEGIN + script).encode())
         last = (err.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
         if process.returncode == 255:
             raise NodeUnreachable(f"node {self.node.id} at {self.node.host}:{self.node.port} cannot be reached: {last}")
@@ -142,13 +135,17 @@ async def node_shell(node: Node, known_hosts: Path, environment: Mapping[str, st
     finally:
         for socket in Path(control).iterdir():
             end = ("ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "node")
-            leave = await asyncio.create_subprocess_exec(*end, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+            leave = await start_process(*end, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
             await leave.wait()
         shutil.rmtree(control, ignore_errors=True)
 
 
-PREPARE = f"""\
+BEGIN = """\
 set -e
+trap '[ $? = 0 ] || exit 1' EXIT  # 255 is what ssh itself ends with when there is no connection
+"""
+
+PREPARE = f"""\
 command -v git >/dev/null || {{ echo no-git; exit 0; }}
 prepare() {{
     mkdir -p "$HOME/$1"; cd "$HOME/$1"
@@ -163,7 +160,6 @@ prepare() {{
 """
 
 FINISH = """\
-set -e
 finish() {
     cd "$HOME/$1"
     git checkout -q -f -B "$2" "$3"

@@ -8,7 +8,7 @@ import signal
 import struct
 import threading
 import time
-from typing import Any, List  # noqa: UP035 - Python 3.8 on nodes
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -57,7 +57,7 @@ _run_command = AnsibleModule.run_command
 def _run_command_streaming(self: AnsibleModule, *args: Any, **kwargs: Any) -> Any:
     if self.no_log or "ANSIBLE_ASYNC_DIR" in os.environ or os.isatty(2):
         return _run_command(self, *args, **kwargs)
-    tees: List[_Tee] = []
+    tees: list[_Tee] = []
 
     def started(process: Any) -> None:
         process.stdout, process.stderr = tees[:] = [_Tee(process.stdout, 1), _Tee(process.stderr, 2)]
