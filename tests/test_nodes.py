@@ -127,6 +127,31 @@ def test_the_large_request_gets_the_room_that_was_kept() -> None:
     assert launched(outcome) == ["large"]
 
 
+def test_a_steady_stream_of_small_requests_neither_starves_a_large_one_nor_stops_for_long() -> None:
+    """Ten nodes, jobs of ten minutes, one that ends and a new small request each minute: without care six are never free at once."""
+    running = {f"old-{number}": (1, NOW + timedelta(minutes=number)) for number in range(10)}
+    waiting = [Request("large", ("small",) * 6, NOW)]
+    started: dict[str, datetime] = {}
+    for minute in range(60):
+        now = NOW + timedelta(minutes=minute)
+        waiting.append(Request(f"{minute:02}", ("small",), now))
+        running = {name: (count, end) for name, (count, end) in running.items() if end > now}
+        nodes = [
+            NodeRecord(f"{name}-{n}", "small", "cloud", NodeState.IN_USE, request=name)
+            for name, (count, _) in running.items()
+            for n in range(count)
+        ]
+        for name in launched(decide(waiting, nodes, [cloud()], now)):
+            chosen = next(one for one in waiting if one.id == name)
+            waiting.remove(chosen)
+            started[name] = now
+            running[name] = (len(chosen.labels), now + timedelta(minutes=10))
+    assert started["large"] - NOW <= PATIENCE + timedelta(minutes=10)
+    before = [name for name, when in started.items() if name != "large" and when < started["large"]]
+    assert len(before) >= PATIENCE // timedelta(minutes=1)
+    assert max(started[f"{n:02}"] - (NOW + timedelta(minutes=n)) for n in range(10)) <= timedelta(minutes=25)
+
+
 def test_ready_nodes_are_used_before_new_ones() -> None:
     ready = NodeRecord("spare", "small", "cloud", NodeState.READY)
     assert plan([request("r")], [ready]).actions == (Grant("r", "cloud", ("spare",)),)

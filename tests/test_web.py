@@ -307,7 +307,7 @@ class TestFollowing:
         async def ended() -> None:
             await end.wait()
 
-        stream = follow(path, 0, watcher, ended())
+        stream = follow(path, 0, watcher, ended)
         first = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
         path.parent.mkdir(parents=True)
@@ -333,7 +333,7 @@ class TestFollowing:
             await end.wait()
 
         async def read() -> bytes:
-            return b"".join([chunk async for chunk in follow(path, 0, watcher, ended())])
+            return b"".join([chunk async for chunk in follow(path, 0, watcher, ended)])
 
         readers = [asyncio.create_task(read()) for _ in range(300)]
         await asyncio.sleep(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,12 +65,12 @@ def _nearest(path: Path) -> Path:
     return path
 
 
-async def follow(path: Path, offset: int, watcher: Watcher, ended: Awaitable[None]) -> AsyncIterator[bytes]:
-    """What the file holds from byte `offset` on and what is appended, until `ended` is done and all of it was given.
+async def follow(path: Path, offset: int, watcher: Watcher, ended: Callable[[], Coroutine[None, None, None]]) -> AsyncIterator[bytes]:
+    """What the file holds from byte `offset` on and what is appended, until `ended()` returns and all of it was given.
 
     The file need not exist yet, nor its directory.
     """
-    end = asyncio.ensure_future(ended)
+    end = asyncio.create_task(ended())
     try:
         while True:
             target = _nearest(path)
@@ -84,7 +84,7 @@ async def follow(path: Path, offset: int, watcher: Watcher, ended: Awaitable[Non
                     if finished:
                         end.result()
                         return
-                    wait = asyncio.ensure_future(changed.wait())
+                    wait = asyncio.create_task(changed.wait())
                     await asyncio.wait({wait, end}, return_when=asyncio.FIRST_COMPLETED)
                     wait.cancel()
                     await asyncio.sleep(BREATH)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import json
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -29,7 +31,7 @@ class Streams:
         self._watcher = watcher
 
     def _follow(self, build_id: str, offset: int) -> AsyncIterator[bytes]:
-        return follow(self._reader.logs(build_id) / CONSOLE, offset, self._watcher, self._reader.ended(build_id))
+        return follow(self._reader.logs(build_id) / CONSOLE, offset, self._watcher, partial(self._reader.ended, build_id))
 
     async def console(self, request: Request) -> Response:
         """The console from byte `offset` on, as long as the build goes on. 204: it has ended and there is no more."""
@@ -58,14 +60,23 @@ class Streams:
             if found is None:
                 await socket.close(4011, "there is no such build")
                 return
-            decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-            async for chunk in self._follow(found.build.id, 0):
-                await socket.send_text(decoder.decode(chunk))
-            await socket.close(1000)
+            sending = asyncio.create_task(self._send(socket, found.build.id))
+            gone = asyncio.create_task(socket.receive())
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (sending, gone):
+                task.cancel()
+            if sending.done() and not sending.cancelled():
+                sending.result()
+                await socket.close(1000)
         except ValueError:
             await socket.close(4000, "the request is no JSON")
         except WebSocketDisconnect:
             logger.debug("a reader of a console has gone")
+
+    async def _send(self, socket: WebSocket, build_id: str) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        async for chunk in self._follow(build_id, 0):
+            await socket.send_text(decoder.decode(chunk))
 
 
 def _same_origin(socket: WebSocket) -> bool:
