@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headgate.configuration import github_triggers
 from headgate.configuration.parse_jobs import REGEX, regexes
 from headgate.configuration.pipelines import ApprovalFilter, RefFilter, Reporter, Trigger
 from headgate.configuration.regex import Regex
@@ -225,7 +226,7 @@ def _trigger(connection: str, driver: str, conf: dict[str, Any], complaints: Com
         if key in conf and driver == "gerrit":
             complaints.warn(f"Gerrit {key} Deprecation", f"{key} is deprecated: use {name} with approval", (*here, key))
     if driver == "github":
-        _github_warnings(conf, here, complaints)
+        github_triggers.warn(conf, _GITHUB_FILTER, here, complaints)
     require = conf.get("require") or ({"approval": conf["require-approval"]} if conf.get("require-approval") else None)
     reject = conf.get("reject") or ({"approval": conf["reject-approval"]} if conf.get("reject-approval") else None)
     known = {"gerrit": _GERRIT_TRIGGER, "timer": _TIMER_TRIGGER, "zuul": _ZUUL_TRIGGER, "git": _GIT_TRIGGER}.get(driver)
@@ -251,17 +252,6 @@ def _trigger(connection: str, driver: str, conf: dict[str, Any], complaints: Com
         debug=bool(conf.get("debug")),
         options={} if known else {key: value for key, value in conf.items() if key not in ("event", "branch", "ref", "comment")},
     )
-
-
-def _github_warnings(conf: dict[str, Any], here: tuple[Any, ...], complaints: Complaints) -> None:
-    if "require-status" in conf:
-        complaints.warn(
-            "Github require-status Deprecation", "require-status is deprecated: use require with status", (*here, "require-status")
-        )
-    if "unlabel" in conf:
-        complaints.warn("Github unlabel Deprecation", "unlabel is deprecated: use label with action: unlabeled", (*here, "unlabel"))
-    if isinstance(conf.get("event"), list):
-        complaints.warn("Github event list Deprecation", "a list of events is deprecated: write one trigger for each", (*here, "event"))
 
 
 def _votes(given: Any) -> tuple[tuple[str, int | str], ...]:

@@ -17,6 +17,7 @@ from headgate.configuration.definitions import (
 from headgate.configuration.documents import Override, kind_of
 from headgate.configuration.parse_nodesets import nodeset_definition
 from headgate.configuration.regex import BadRegex, Regex
+from headgate.configuration.regex_shape import REGEX
 from headgate.configuration.shapes import (
     ANYTHING,
     FLAG,
@@ -69,8 +70,6 @@ def _variable_fault(name: Any) -> str:
     return f'"{name}" is not a variable name: a letter, then letters, digits and underscores'
 
 
-REGEX = Either(TEXT, Record({"regex": TEXT, "negate": FLAG}, required=("regex",)))
-REGEX.called = "a regular expression, or a mapping with regex and negate"
 VARIABLE = Named("a variable name", _variable_fault, r"^[a-zA-Z][a-zA-Z0-9_]*$")
 VARIABLES = MappingOf(ANYTHING, _variable_fault, called="a mapping of variables")
 VARIABLES_BY_HOST = MappingOf(VARIABLES, called="a mapping from a name to its variables")
