@@ -18,7 +18,7 @@ from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSp
 from providers.fake import FakeCloud, FakeProvider, FakeSettings
 from providers.local import LocalProvider, remove_tree
 from providers.static import StaticProvider
-from tests.services.sshd import Sshd
+from tests.services.sshd import SshNode, free_port, sshd_node
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 PUBLIC_KEY = KEY.export_public_key().decode().strip()
@@ -39,26 +39,30 @@ def spec(number: int = 1, **more: str) -> NodeSpec:
 
 
 @pytest.fixture
-def sshd(tmp_path: Path) -> Iterator[Sshd]:
-    service = Sshd(tmp_path / "sshd").start()
-    yield service
-    service.stop()
+def sshd(tmp_path: Path) -> Iterator[SshNode]:
+    with sshd_node(tmp_path / "sshd", id="host") as server:
+        yield server
 
 
-def static_host(sshd: Sshd, **more: object) -> dict[str, object]:
+def authorized_keys(sshd: SshNode) -> Path:
+    """The file that this sshd reads."""
+    return sshd.home.parent / "authorized"
+
+
+def static_host(sshd: SshNode, **more: object) -> dict[str, object]:
     return {
         "name": "127.0.0.1",
-        "connection-port": sshd.port,
+        "connection-port": sshd.node.port,
         "labels": ["small"],
-        "username": sshd.username,
-        "host-key": sshd.host_key,
+        "username": sshd.node.username,
+        "host-key": sshd.node.host_keys[0],
         "private-key": str(sshd.private_key),
-        "authorized-keys-file": str(sshd.authorized_keys),
+        "authorized-keys-file": str(authorized_keys(sshd)),
         "max-parallel-jobs": 2,
     } | more
 
 
-def static(sshd: Sshd, tmp_path: Path, **more: object) -> StaticProvider:
+def static(sshd: SshNode, tmp_path: Path, **more: object) -> StaticProvider:
     made = registry.create({"name": "lab", "driver": "static", "nodes": [static_host(sshd, **more)]}, tmp_path / "state")
     assert isinstance(made, StaticProvider)
     return made
@@ -73,7 +77,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "local":
         entry = {"name": "here", "driver": "local", "labels": ["small"], "max-servers": 2}
         return Place(lambda: registry.create(entry, tmp_path / "state"))
-    service: Sshd = request.getfixturevalue("sshd")
+    service: SshNode = request.getfixturevalue("sshd")
     return Place(lambda: static(service, tmp_path))
 
 
@@ -268,30 +272,30 @@ class TestLocal:
 
 @pytest.mark.slow
 class TestStatic:
-    async def test_the_builds_key_is_on_the_host_only_as_long_as_the_node(self, sshd: Sshd, tmp_path: Path) -> None:
+    async def test_the_builds_key_is_on_the_host_only_as_long_as_the_node(self, sshd: SshNode, tmp_path: Path) -> None:
         provider = static(sshd, tmp_path)
-        before = sshd.authorized_keys.read_text()
+        before = authorized_keys(sshd).read_text()
         node = await provider.launch(spec())
         assert await log_in(node) == "2"
         await provider.destroy("node-1")
-        assert sshd.authorized_keys.read_text() == before
+        assert authorized_keys(sshd).read_text() == before
         with pytest.raises(asyncssh.PermissionDenied):
             await log_in(node)
 
-    async def test_without_an_authorized_keys_file_the_hosts_own_key_is_handed_over(self, sshd: Sshd, tmp_path: Path) -> None:
-        before = sshd.authorized_keys.read_text()
+    async def test_without_an_authorized_keys_file_the_hosts_own_key_is_handed_over(self, sshd: SshNode, tmp_path: Path) -> None:
+        before = authorized_keys(sshd).read_text()
         node = await static(sshd, tmp_path, **{"authorized-keys-file": ""}).launch(spec())
         assert node.private_key_path == str(sshd.private_key)
-        assert sshd.authorized_keys.read_text() == before
+        assert authorized_keys(sshd).read_text() == before
 
-    async def test_another_host_key_than_the_configured_one_is_refused(self, sshd: Sshd, tmp_path: Path) -> None:
+    async def test_another_host_key_than_the_configured_one_is_refused(self, sshd: SshNode, tmp_path: Path) -> None:
         wrong = " ".join(PUBLIC_KEY.split()[:2])
         provider = static(sshd, tmp_path, **{"host-key": wrong})
         with pytest.raises(LaunchFailed, match="another host key than the configured one"):
             await provider.launch(spec())
         assert await provider.owned("headgate-test") == ()
 
-    async def test_a_refused_private_key_is_named(self, sshd: Sshd, tmp_path: Path) -> None:
+    async def test_a_refused_private_key_is_named(self, sshd: SshNode, tmp_path: Path) -> None:
         other = tmp_path / "other"
         other.write_bytes(KEY.export_private_key())
         other.chmod(0o600)
@@ -300,51 +304,52 @@ class TestStatic:
         with pytest.raises(LaunchFailed, match="missing-key: No such file"):
             await static(sshd, tmp_path, **{"private-key": str(tmp_path / "missing-key")}).launch(spec())
 
-    async def test_unchecked_host_keys_are_scanned_and_then_verified(self, sshd: Sshd, tmp_path: Path) -> None:
+    async def test_unchecked_host_keys_are_scanned_and_then_verified(self, sshd: SshNode, tmp_path: Path) -> None:
         node = await static(sshd, tmp_path, **{"host-key": "", "host-key-checking": False}).launch(spec())
-        assert node.host_keys == (sshd.host_key,)
+        assert node.host_keys == sshd.node.host_keys
 
-    def test_a_scan_must_be_asked_for(self, sshd: Sshd, tmp_path: Path) -> None:
+    def test_a_scan_must_be_asked_for(self, sshd: SshNode, tmp_path: Path) -> None:
         with pytest.raises(Problem, match=r"needs its host-key \(see ssh-keyscan\), or host-key-checking: false"):
             static(sshd, tmp_path, **{"host-key": ""})
 
-    def test_a_host_key_that_is_none_is_refused(self, sshd: Sshd, tmp_path: Path) -> None:
+    def test_a_host_key_that_is_none_is_refused(self, sshd: SshNode, tmp_path: Path) -> None:
         with pytest.raises(Problem, match="is no OpenSSH key"):
             static(sshd, tmp_path, **{"host-key": "SHA256:abc"})
 
-    async def test_the_next_host_is_tried_when_one_is_down(self, sshd: Sshd, tmp_path: Path) -> None:
-        down = Sshd(tmp_path / "down")
-        entry = {"name": "lab", "driver": "static", "nodes": [static_host(down, **{"max-parallel-jobs": 5}), static_host(sshd)]}
+    async def test_the_next_host_is_tried_when_one_is_down(self, sshd: SshNode, tmp_path: Path) -> None:
+        down = static_host(sshd) | {"connection-port": free_port(), "max-parallel-jobs": 5}
+        entry = {"name": "lab", "driver": "static", "nodes": [down, static_host(sshd)]}
         provider = registry.create(entry, tmp_path / "state")
         node = await provider.launch(spec())
-        assert node.port == sshd.port
+        assert node.port == sshd.node.port
         assert await provider.owned("headgate-test") == ("node-1",)
 
-    async def test_a_host_that_cannot_be_cleaned_keeps_its_slot_until_it_can(self, sshd: Sshd, tmp_path: Path) -> None:
+    async def test_a_host_that_cannot_be_cleaned_keeps_its_slot_until_it_can(self, sshd: SshNode, tmp_path: Path) -> None:
         provider = static(sshd, tmp_path)
         await provider.launch(spec())
-        sshd.stop()
+        keys = authorized_keys(sshd).read_text()
+        authorized_keys(sshd).write_text("")
         with pytest.raises(DestroyFailed, match="cannot be taken off it"):
             await provider.destroy("node-1")
         assert await provider.owned("headgate-test") == ("node-1",)
-        sshd.start()
+        authorized_keys(sshd).write_text(keys)
         await provider.destroy("node-1")
-        assert PUBLIC_KEY.split()[1] not in sshd.authorized_keys.read_text()
+        assert PUBLIC_KEY.split()[1] not in authorized_keys(sshd).read_text()
 
-    async def test_slots_of_one_host_are_told_apart(self, sshd: Sshd, tmp_path: Path) -> None:
+    async def test_slots_of_one_host_are_told_apart(self, sshd: SshNode, tmp_path: Path) -> None:
         provider = static(sshd, tmp_path)
         nodes = await asyncio.gather(provider.launch(spec(1)), provider.launch(spec(2)))
         assert {node.slot for node in nodes} == {0, 1}
         await provider.destroy(nodes[0].id)
         assert (await provider.launch(spec(3))).slot == nodes[0].slot
 
-    async def test_parallel_builds_do_not_lose_each_others_keys(self, sshd: Sshd, tmp_path: Path) -> None:
+    async def test_parallel_builds_do_not_lose_each_others_keys(self, sshd: SshNode, tmp_path: Path) -> None:
         provider = static(sshd, tmp_path, **{"max-parallel-jobs": 4})
         await asyncio.gather(*(provider.launch(spec(number)) for number in range(4)))
-        assert sshd.authorized_keys.read_text().count("headgate-node-") == 4
+        assert authorized_keys(sshd).read_text().count("headgate-node-") == 4
         await asyncio.gather(*(provider.destroy(f"node-{number}") for number in range(4)))
-        assert sshd.authorized_keys.read_text().count("headgate-node-") == 0
+        assert authorized_keys(sshd).read_text().count("headgate-node-") == 0
 
-    async def test_labels_have_their_own_limits(self, sshd: Sshd, tmp_path: Path) -> None:
+    async def test_labels_have_their_own_limits(self, sshd: SshNode, tmp_path: Path) -> None:
         capacity = await static(sshd, tmp_path, labels=["small", "arm"]).capacity()
         assert (capacity.nodes, capacity.labels) == (2, {"small": 2, "arm": 2})
