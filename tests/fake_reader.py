@@ -195,7 +195,7 @@ def world(directory: Path) -> FakeReader:
     reader.add_build(1001, "tox-py311", None, 9)
     reader.add_build(1001, "tox-docs", "FAILURE", 11, 131)
     reader.add_build(1001, "release-notes", None, None)
-    reader.waiting = {"release-notes": "waiting for node debian-bookworm"}
+    reader.waiting = {"release-notes": "nodes: cloud-north has no room"}
     reader.expected = {"tox-py311": 900.0}
     reader.enqueue("check", 1002, "openstack/placement", "Drop the deprecated policy defaults", 31, *jobs[:4])
     reader.add_build(1002, "linters", "SUCCESS", 30, 61)

@@ -72,8 +72,8 @@ class TestPages:
         assert 'href="https://review.example.org/c/openstack/nova/+/1001"' in text
         assert f'href="/console/{RUNNING}"' in text
         assert 'href="http://127.0.0.1:4200/runs/flow-run/flow-1001-tox-py311"' in text
-        assert "waiting for node debian-bookworm" in text
-        assert "after tox-py311" in text
+        assert "waits for nodes: cloud-north has no room" in text
+        assert "waits for tox-py311" in text
         assert "attempt 2 of 3" in text
         assert "glance/api/v2/images.py does not merge with master." in text
 

@@ -17,8 +17,8 @@ from headgate.records import Build, Buildset, Item, StoredReport
 class QueuedItem:
     """A live item. `builds` are all of its newest buildset; `ahead` is the id of the item before it in its queue, if any.
 
-    `why` says what the item itself waits for; `waiting` says it for jobs that have not started (job name to one clause, such
-    as "node debian-bookworm: no room at cloud"). `expected` is how long jobs usually take, in seconds, where that is known.
+    `why` says in words of its own what becomes of the item; `waiting` names what jobs that have not started wait for (such as
+    "nodes: no room at cloud"). `expected` is how long jobs usually take, in seconds, where that is known.
     """
 
     item: Item

@@ -18,7 +18,8 @@ KINDS: Mapping[str, str] = {SUCCESS: "success", SKIPPED: "skipped", CANCELED: "s
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One job of an item: `kind` is how it looks (success, failure, soft-failure, skipped, running, waiting), `text` what it says."""
+    """One job of an item: `kind` is how it looks (success, failure, soft-failure, skipped, running, waiting), `text` what it says,
+    `why` what it waits for."""
 
     name: str
     kind: str
@@ -63,7 +64,7 @@ def job_view(job: FrozenJob, build: Build | None, expected: float | None = None,
 
 
 def _waits_for(job: FrozenJob) -> str:
-    return f"after {', '.join(dependency.name for dependency in job.dependencies)}" if job.dependencies else ""
+    return ", ".join(dependency.name for dependency in job.dependencies)
 
 
 def jobs_of(
