@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import CONFIG, ConfigOption
+from tasks.installation import prefect_environment, read_settings
 
 
 def rerun(
@@ -16,11 +17,9 @@ def rerun(
     config: ConfigOption = CONFIG,
 ) -> None:
     """Run one build, or all failed builds of a change, again on the same merged commit. The vote follows."""
-    from services.up import prefect_environment
-    from tasks.runtime import read_settings
 
     settings = read_settings(config)
-    os.environ.update(prefect_environment(settings, None))
+    os.environ.update(prefect_environment(settings))
 
     async def run() -> None:
         from services.reruns import rerun as again

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cli.options import CONFIG, ConfigOption, log_to_stderr, stop_on_signals
+from cli.options import CONFIG, ConfigOption, log_to_stderr
+from tasks.installation import prefect_environment, read_settings
 
 
 def up(
@@ -17,16 +18,9 @@ def up(
 ) -> None:
     """Start everything: database, Prefect server, scheduler, worker, web pages. Ctrl-C stops it; what was under way goes on next time."""
     from services.up import Up
-    from tasks.runtime import read_settings
 
     log_to_stderr(verbose)
-    settings = read_settings(config)
-
-    async def run() -> None:
-        stop = stop_on_signals()
-        await Up(settings, config.absolute(), typer.echo).run(stop, lambda _: typer.echo("ready; Ctrl-C stops."))
-
-    asyncio.run(run())
+    Up(read_settings(config), config.absolute(), typer.echo).run()
 
 
 def worker(
@@ -34,18 +28,15 @@ def worker(
     pool: Annotated[list[str] | None, typer.Option("--pool", help="Serve only this work pool (may be repeated).")] = None,
 ) -> None:
     """Run one more worker against a running installation, on this or another machine that shares its state directory."""
-    from services.up import prefect_environment
-    from tasks.runtime import read_settings
-
     log_to_stderr()
     settings = read_settings(config)
-    os.environ.update(prefect_environment(settings, None))
+    os.environ.update(prefect_environment(settings))
 
     async def run() -> None:
+        from services.processes import stop_on_signals
         from services.worker import serve
 
-        stop = stop_on_signals()
-        await serve(settings, stop, *([tuple(pool)] if pool else []))
+        await serve(settings, stop_on_signals(), *([tuple(pool)] if pool else []))
 
     asyncio.run(run())
 

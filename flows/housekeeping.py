@@ -7,15 +7,16 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import flow
 
 from flows.cancellation import cancellable
 from flows.provision_nodes import destroy_node
 from headgate.nodes import NodeState
+from tasks.effects import effect
 from tasks.runtime import runtime
 
 
-@task(name="destroy left nodes")
+@effect(name="destroy left nodes")
 async def destroy_left_nodes() -> int:
     """Nodes whose build has ended, or that are to be deleted, and what providers have that nobody knows; how many there were."""
     this = await runtime()
@@ -35,7 +36,7 @@ async def destroy_left_nodes() -> int:
     return len(gone)
 
 
-@task(name="forget old items")
+@effect(name="forget old items")
 async def forget_old() -> int:
     """Items that left long ago, with their builds and logs; how many."""
     this = await runtime()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 
-from prefect import flow, task
+from prefect import flow
 
 from flows.cancellation import cancellable
 from headgate.nodes import Offer
 from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSpec
 from providers.registry import offer
+from tasks.effects import effect
 from tasks.node_store import TOPIC, StoredNode
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
@@ -33,7 +34,7 @@ async def offers(this: Runtime) -> list[Offer]:
     return [await offer(provider, full=name in full) for name, provider in this.providers.items()]
 
 
-@task(name="launch node", task_run_name="launch {label} at {provider}", timeout_seconds=LAUNCH_SECONDS)
+@effect(name="launch node", task_run_name="launch {label} at {provider}", timeout_seconds=LAUNCH_SECONDS)
 async def launch_node(node_id: str, label: str, provider: str, request: str, zone: str, public_key: str) -> Node:
     """One node, up. Not retried here: whether to try again, and where, is the pass's to decide."""
     this = await runtime()
@@ -54,7 +55,7 @@ async def _launch(this: Runtime, node: StoredNode, public_key: str) -> None:
         await this.nodes.up(up)
 
 
-@task(name="destroy node", task_run_name="destroy {node_id}", retries=3, retry_delay_seconds=[1, 5, 20], timeout_seconds=600)
+@effect(name="destroy node", task_run_name="destroy {node_id}", retries=3, retry_delay_seconds=[1, 5, 20], timeout_seconds=600)
 async def destroy_node(node_id: str, provider: str) -> None:
     """Take one node away. Retried because clouds refuse deletions for a while; what is left then is housekeeping's."""
     this = await runtime()

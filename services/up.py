@@ -1,58 +1,34 @@
 """`headgate up`: everything of one installation, started in order, watched, and stopped in order.
 
-Processes: PostgreSQL (embedded), Prefect's server, one worker, and this one with the scheduler and the web pages.
+Processes: PostgreSQL (embedded), Prefect's server, the scheduler with the web pages, one worker, and this one, which only supervises.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import importlib
 import json
-import logging
 import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import httpx
+from typing import Any
 
 from headgate.problems import Problem
 from headgate.settings import Settings
-from services.child import Child
 from services.postgres import EmbeddedPostgres
-from tasks.database import migrate, open_engine
-from tasks.runtime import CONFIG_VARIABLE, Runtime, address_file, set_runtime
-
-logger = logging.getLogger("headgate.up")
+from services.supervisor import Part, Supervisor
+from tasks.installation import CONFIG_VARIABLE, address_file, prefect_environment
 
 Say = Callable[[str], None]
 """Called with one line for a person whenever a part is ready."""
-PREFECT_START_SECONDS = 120.0
-
-
-def prefect_environment(settings: Settings, database: str | None) -> dict[str, str]:
-    """The settings every process of ours gives Prefect."""
-    environment = {
-        "PREFECT_API_URL": settings.prefect_url,
-        "PREFECT_HOME": str(settings.state / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-        # the console of a job is its own file; a run's log in Prefect is short
-        "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "1",
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-        "PREFECT_WORKER_QUERY_SECONDS": "10",
-        "DO_NOT_TRACK": "1",
-    }
-    if settings.prefect.auth:
-        environment["PREFECT_SERVER_API_AUTH_STRING"] = settings.prefect.auth
-        environment["PREFECT_API_AUTH_STRING"] = settings.prefect.auth
-    if database is not None:
-        environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database.replace("postgresql://", "postgresql+asyncpg://", 1)
-    return environment
+READY = "ready"
+Story = Callable[[Say], Coroutine[Any, Any, None]]
+"""Given how to tell the supervisor a line (`say TEXT`, `end`), what to do once everything is ready."""
 
 
 def is_loopback(host: str) -> bool:
@@ -75,18 +51,17 @@ def check_port(host: str, port: int, key: str) -> None:
         try:
             probe.bind((host, port))
         except PermissionError:
-            raise Problem(
-                f"Port {port} may not be used by this user: choose one above 1023 with `{key}:` in the configuration file."
-            ) from None
+            raise Problem(f"Port {port} may not be used by this user: choose one above 1023 with `{key}:`.") from None
         except OSError:
             raise Problem(f"Port {port} on {host} is taken by another program: stop it, or choose another with `{key}:`.") from None
 
 
-@asynccontextmanager
-async def _only_one(state: Path) -> AsyncIterator[None]:
+@contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Hold the state directory. Raises `Problem` when it cannot be used, or somebody else holds it."""
     try:
         state.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as problem:
         raise Problem(f"The state directory {state} cannot be used: {problem.strerror}. Choose another with `state-dir:`.") from problem
     try:
@@ -103,28 +78,6 @@ async def _only_one(state: Path) -> AsyncIterator[None]:
         os.close(descriptor)
 
 
-async def _wait_for_prefect(settings: Settings, child: Child | None) -> None:
-    """Until its API answers. It says so to nobody, so this asks, ten times a second."""
-    deadline = time.monotonic() + PREFECT_START_SECONDS
-    auth = tuple(settings.prefect.auth.split(":", 1)) if settings.prefect.auth else None
-    async with httpx.AsyncClient(timeout=2, auth=auth) as client:  # type: ignore[arg-type]  # split gives two
-        while time.monotonic() < deadline:
-            try:
-                if (await client.get(f"{settings.prefect_url}/health")).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
-            if child is not None and child.process is not None:
-                try:
-                    async with asyncio.timeout(0.1):
-                        code = await child.ended()
-                except TimeoutError:
-                    continue
-                raise Problem(f"Prefect's server ended with {code}: {child.last_words(1)}. Its log is {child.log}.")
-            await asyncio.sleep(0.1)
-    raise Problem(f"Prefect does not answer at {settings.prefect_url}.")
-
-
 class Up:
     """One running installation."""
 
@@ -133,117 +86,67 @@ class Up:
         self._config = config
         self._say = say
         self._began = time.monotonic()
-        self.runtime: Runtime | None = None
 
     def _ready(self, what: str) -> None:
         self._say(f"{time.monotonic() - self._began:5.1f} s  {what}")
 
-    async def run(self, stop: asyncio.Event, ready: Callable[[Runtime], None] = lambda _: None) -> None:
-        """Start everything, call `ready`, and stay until `stop` is set. Raises a `Problem` when something cannot be started."""
+    def run(self, story: Story | None = None, keep: bool = True) -> None:
+        """Start everything and stay until a signal. Once it is ready, `story` runs in a process of its own; with `keep` false its end
+        ends everything. Raises a `Problem` when something cannot be started."""
         settings = self._settings
         check_binding(settings)
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(_only_one(settings.state))
+        with ExitStack() as stack:
+            stack.enter_context(only_one(settings.state))
             if settings.prefect.url is None:
                 check_port(settings.prefect.host, settings.prefect.port, "prefect.port")
             check_port(settings.web.host, settings.web.port, "web.port")
-            database, prefect_database = await self._database(stack)
-            environment = prefect_environment(settings, prefect_database)
-            os.environ.update(environment)
-            server = await self._prefect(stack, environment)
-            worker = Child(
-                "worker",
-                [sys.executable, "-m", "cli.main", "worker", "--config", str(self._config)],
-                {CONFIG_VARIABLE: str(self._config)},
-                settings.state / "logs" / "worker.log",
-            )
-            addresses = {"database": database, "prefect": settings.prefect_url, "web": settings.web_url, "process": os.getpid()}
-            self._write_addresses(stack, addresses)
-            engine = open_engine(database)
-            await migrate(engine)
-            await engine.dispose()
-            stack.push_async_callback(worker.stop)
-            await worker.start()
-            await _wait_for_prefect(settings, server)
-            self._ready(f"Prefect            {settings.prefect_ui}")
-            await self._serve(stack, stop, worker, server, ready)
+            database, prefect_database = self._database(stack)
+            os.environ[CONFIG_VARIABLE] = str(self._config)
+            os.environ.update(prefect_environment(settings, prefect_database))
+            supervisor = stack.enter_context(Supervisor())
+            if settings.prefect.url is None:
+                command = [sys.executable, "-m", "prefect", "server", "start"]
+                command += ["--host", settings.prefect.host, "--port", str(settings.prefect.port)]
+                supervisor.start(Part("Prefect server", settings.state / "logs" / "prefect.log", command))
+            # Prefect and all that needs it takes seconds to import: that is done once, while the server starts, and shared by forking
+            processes = importlib.import_module("services.processes")
+            asyncio.run(processes.migrate_database(database))
+            self._write_addresses(stack, {"database": database, "prefect": settings.prefect_url, "web": settings.web_url})
+            logs = settings.state / "logs"
+            supervisor.start(Part("scheduler", logs / "scheduler.log", body=lambda: processes.scheduler(settings, supervisor.tell)))
+            supervisor.start(Part("worker", logs / "worker.log", body=lambda: processes.worker(settings)))
+            self._follow(supervisor, story, keep)
+            self._say("         stopping; what is under way goes on with the next `headgate up`")
 
-    async def _database(self, stack: AsyncExitStack) -> tuple[str, str | None]:
+    def _follow(self, supervisor: Supervisor, story: Story | None, keep: bool) -> None:
+        def heard(line: str) -> bool:
+            kind, _, text = line.partition(" ")
+            if kind == "part":
+                self._ready(text)
+            elif kind == "say":
+                self._say(text)
+            elif kind == READY and story is not None:
+                supervisor.start(Part("story", self._settings.state / "logs" / "story.log", body=lambda: story(supervisor.tell), once=True))
+            elif kind == READY:
+                self._say("ready; Ctrl-C stops.")
+            return kind == "end" and not keep
+
+        supervisor.watch(heard)
+
+    def _database(self, stack: ExitStack) -> tuple[str, str | None]:
         """The URL of our database, and of Prefect's if its server is ours."""
         settings = self._settings
         if settings.database != "embedded":
-            engine = open_engine(settings.database)
-            await migrate(engine)
-            await engine.dispose()
-            self._ready("database           (your server)")
             return settings.database, settings.database
         postgres = EmbeddedPostgres(settings.state / "postgres")
-        await asyncio.to_thread(postgres.start)
-        stack.push_async_callback(asyncio.to_thread, postgres.stop)
-        await postgres.create_databases()
+        postgres.start()
+        stack.callback(postgres.stop)
+        asyncio.run(postgres.create_databases())
         self._ready(f"database           {settings.state / 'postgres'}")
         return postgres.url("headgate"), postgres.url("prefect")
 
-    async def _prefect(self, stack: AsyncExitStack, environment: dict[str, str]) -> Child | None:
-        settings = self._settings
-        if settings.prefect.url is not None:
-            return None
-        command = [
-            sys.executable,
-            "-m",
-            "prefect",
-            "server",
-            "start",
-            "--host",
-            settings.prefect.host,
-            "--port",
-            str(settings.prefect.port),
-        ]
-        server = Child("Prefect server", command, environment, settings.state / "logs" / "prefect.log")
-        stack.push_async_callback(server.stop)
-        await server.start()
-        return server
-
-    def _write_addresses(self, stack: AsyncExitStack, addresses: dict[str, object]) -> None:
+    def _write_addresses(self, stack: ExitStack, addresses: dict[str, object]) -> None:
         path = address_file(self._settings)
         path.touch(mode=0o600)  # it may hold a password
-        path.write_text(json.dumps(addresses))
+        path.write_text(json.dumps({**addresses, "process": os.getpid()}))
         stack.callback(path.unlink, missing_ok=True)
-
-    async def _serve(
-        self, stack: AsyncExitStack, stop: asyncio.Event, worker: Child, server: Child | None, ready: Callable[[Runtime], None]
-    ) -> None:
-        # imported only now: Prefect reads its settings from the environment when it is first imported
-        from deployments.definitions import apply
-        from services.scheduler import Scheduler
-        from services.web.server import serve_web
-
-        settings = self._settings
-        runtime = self.runtime = await Runtime.open(settings)
-        stack.push_async_callback(runtime.close)
-        set_runtime(runtime)
-        await apply(runtime.prefect)
-        scheduler = Scheduler(runtime)
-        loops = [
-            asyncio.create_task(scheduler.run(), name="scheduler"),
-            asyncio.create_task(serve_web(runtime), name="web"),
-            asyncio.create_task(worker.keep(scheduler.reconciler.hurry.set), name="worker"),
-        ]
-        if server is not None:
-            loops.append(asyncio.create_task(server.keep(lambda: None), name="Prefect server"))
-        waiting = asyncio.create_task(stop.wait(), name="stop")
-        begun = asyncio.create_task(scheduler.ready.wait(), name="ready")
-        try:
-            done, _ = await asyncio.wait([*loops, waiting, begun], return_when=asyncio.FIRST_COMPLETED)
-            if begun in done:
-                self._ready(f"web                {settings.web_url}")
-                ready(runtime)
-                done, _ = await asyncio.wait([*loops, waiting], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in [*loops, waiting, begun]:
-                task.cancel()
-            await asyncio.gather(*loops, waiting, begun, return_exceptions=True)
-            self._say("       stopping: jobs under way start again with the next `headgate up`")
-            await worker.stop()

@@ -27,6 +27,7 @@ from prefect.workers.base import BaseJobConfiguration, BaseWorker, BaseWorkerRes
 
 from flows.registry import FLOWS, POOLS
 from headgate.settings import Settings
+from services.prefect_server import wait_for_prefect
 from services.runs import Runs, without_deployment
 from tasks.database import Lease, lease_key
 from tasks.prefect_api import RUNS_TOPIC
@@ -126,6 +127,7 @@ async def _sweep_cancelling(client: PrefectClient, runs: Runs) -> None:
 
 async def serve(settings: Settings, stop: asyncio.Event, pools: tuple[str, ...] = tuple(POOLS)) -> None:
     """Run a worker for `pools` until `stop` is set. Raises a `Problem` when the database or Prefect cannot be used."""
+    await wait_for_prefect(settings)
     runtime = await Runtime.open(settings)
     set_runtime(runtime)
     worker_id = new_id()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from prefect import task
-
 from headgate.configuration import FreezeFailed, Layout, Ref
 from headgate.configuration.files import rank
 from headgate.configuration.problems import Problem as ConfigurationError
@@ -14,6 +12,7 @@ from headgate.configuration.projects import Known
 from headgate.jobs import JobGraph
 from headgate.problems import Problem
 from headgate.records import Buildset, FrozenProject, Item
+from tasks.effects import effect
 from tasks.git import Conflict, Merged
 from tasks.reporting import CONFIG_ERROR, CONFLICT, NO_JOBS
 from tasks.runtime import Runtime, runtime
@@ -51,7 +50,7 @@ async def _item(this: Runtime, item_id: str) -> Item:
     return item
 
 
-@task(name="merge", task_run_name="merge", retries=5, retry_delay_seconds=[1, 2, 5, 15, 30])
+@effect(name="merge", task_run_name="merge", retries=5, retry_delay_seconds=[1, 2, 5, 15, 30])
 async def merge(item_id: str, keep: str) -> MergedChange:
     """Fetch the change and merge it onto its branch in the bare cache. Retried because a review server may be restarting."""
     this = await runtime()
@@ -71,7 +70,7 @@ async def merge(item_id: str, keep: str) -> MergedChange:
     return MergedChange(branches, outcome.commit, await this.caches.changed_files(item.project, tip, change.commit))
 
 
-@task(name="freeze", task_run_name="jobs")
+@effect(name="freeze", task_run_name="jobs")
 async def freeze(item_id: str, buildset_id: str, merged: MergedChange) -> Buildset:
     """Which jobs the merged change means, with every repository's state they will see."""
     this = await runtime()

@@ -21,14 +21,10 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from headgate.problems import Problem
+from headgate.problems import DatabaseProblem
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 CHANNEL = "headgate"
-
-
-class DatabaseProblem(Problem):
-    """The database cannot be used as it is; one sentence with the way out."""
 
 
 def asyncpg_url(url: str) -> str:

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from prefect import task
-
 from headgate.builds import FAILURE, SUCCESS, buildset_result, failing, results
 from headgate.changes import Change
 from headgate.configuration import Pipeline
@@ -21,6 +19,7 @@ from headgate.queues import REPORTED
 from headgate.records import Build, Buildset, Item, StoredReport
 from headgate.reports import fill, job_lines, report_id, report_message
 from tasks.connections import Report, ReportRefused
+from tasks.effects import effect
 from tasks.runtime import Runtime, runtime
 
 DELIVERY_TRIES = 40
@@ -60,7 +59,7 @@ def _fields(pipeline: Pipeline, item: Item) -> Mapping[str, object]:
     return {"pipeline.name": pipeline.name, "change": item.change, "change.number": item.change.number}
 
 
-@task(
+@effect(
     name="report",
     task_run_name="report {votes} on {change}",
     retries=DELIVERY_TRIES,

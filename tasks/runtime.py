@@ -6,7 +6,6 @@ A flow asks for it by `runtime()`. The worker opens it once and hands it over wi
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,46 +13,19 @@ from pathlib import Path
 from prefect.client.orchestration import PrefectClient, get_client
 from pydantic import TypeAdapter, ValidationError
 
-from headgate.problems import Problem
-from headgate.settings import Settings, SettingsProblem, parse_settings
+from headgate.settings import Settings, SettingsProblem
 from providers.base import Provider
 from providers.registry import create
 from tasks.connection_settings import ConnectionSettings
 from tasks.connections import Connection, open_connection
 from tasks.database import Listener, migrate, open_engine
 from tasks.git import Caches
+from tasks.installation import CONFIG_VARIABLE, database_url, read_settings
 from tasks.node_store import NodeStore
 from tasks.store import Store
 from tasks.tenants import Tenants
 
-CONFIG_VARIABLE = "HEADGATE_CONFIG"
 _connection_settings: TypeAdapter[ConnectionSettings] = TypeAdapter(ConnectionSettings)
-
-
-def read_settings(path: Path) -> Settings:
-    """The settings in a file. Raises `SettingsProblem` in one sentence, also when there is no such file."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise SettingsProblem(f"There is no configuration file {path}. Name one with --config, or make one with `headgate init`.") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SettingsProblem(f"The configuration file {path} cannot be read: {problem}.") from problem
-    return parse_settings(text, path)
-
-
-def address_file(settings: Settings) -> Path:
-    """Where `headgate up` writes down where its parts are: {"database": URL, "prefect": URL, "web": URL, "process": PID}."""
-    return settings.state / "addresses.json"
-
-
-def database_url(settings: Settings) -> str:
-    """The database of this installation, which for an embedded one must be running. Raises `Problem`."""
-    if settings.database != "embedded":
-        return settings.database
-    try:
-        return str(json.loads(address_file(settings).read_text())["database"])
-    except (OSError, ValueError, KeyError):
-        raise Problem(f"Headgate is not running in {settings.state}: start it with `headgate up`.") from None
 
 
 def open_connections(settings: Settings) -> dict[str, Connection]:
@@ -62,8 +34,9 @@ def open_connections(settings: Settings) -> dict[str, Connection]:
     for number, section in enumerate(settings.connections):
         where = f"connections[{number}] ({section.get('name', 'without a name')})"
         values = {key.replace("-", "_"): value for key, value in section.items()}
-        for key in ("sshkey", "path"):
-            if isinstance(values.get(key), str):
+        for key in ("sshkey", "path", "known_hosts"):
+            literal = key == "known_hosts" and (" " in values.get(key, "") or not values.get(key))
+            if isinstance(values.get(key), str) and not literal:
                 values[key] = str(settings.directory / Path(values[key]).expanduser())
         try:
             parsed = _connection_settings.validate_python(values)

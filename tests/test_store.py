@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from headgate.changes import Change, Event
 from headgate.jobs import Dependency, FrozenJob, JobGraph
+from headgate.problems import DatabaseProblem
 from headgate.records import Build, Buildset, FrozenProject, Item, StoredReport
-from tasks.database import DatabaseProblem, Lease, lease_key, migrate, open_engine
+from tasks.database import Lease, lease_key, migrate, open_engine
 from tasks.store import Store, new_id
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -31,7 +32,13 @@ async def buildset_in(store: Store, there: Item) -> Buildset:
     await store.apply(None, [there], ())
     graph = JobGraph((FrozenJob("a", vars={"deep": [1, {"x": None}]}), FrozenJob("b", dependencies=(Dependency("a", soft=True),))))
     return await store.add_buildset(
-        Buildset(new_id(), there.id, NOON, {"host/org/project": FrozenProject("gerrit", "org/project", "main", "c" * 40, {"main": "b" * 40})}, graph)
+        Buildset(
+            new_id(),
+            there.id,
+            NOON,
+            {"host/org/project": FrozenProject("gerrit", "org/project", "main", "c" * 40, {"main": "b" * 40})},
+            graph,
+        )
     )
 
 

@@ -1,8 +1,8 @@
-"""The demo: a sample tenant from `examples/`, a review server, two changes, and the telling of what becomes of them."""
+"""The demo's review server: repositories with the sample tenant of `examples/`, and two changes to push."""
 
 from __future__ import annotations
 
-import asyncio
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,15 +12,10 @@ from typing import Protocol
 
 import yaml
 
-from headgate.builds import current
-from headgate.records import Build, Item
-from tasks.building import build_directory
 from tasks.local_reviews import Reviews
-from tasks.runtime import Runtime
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 Say = Callable[[str], None]
-GIVE_UP_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +114,6 @@ class LocalReviews:
 
 def push_proposal(clone: Path, proposal: Proposal, environment: dict[str, str]) -> str:
     """One commit on the branch's tip, with a Change-Id, pushed for review."""
-    import os
-
     env = {**os.environ, **environment}
     git(clone, "fetch", "--quiet", "origin", environment=env)
     git(clone, "checkout", "--quiet", "--detach", "origin/main", environment=env)
@@ -173,81 +166,3 @@ class GerritReviews:
 
     def close(self) -> None:
         self._gerrit.stop()
-
-
-class Story:
-    """Pushes the changes and tells what happens, until both have their votes."""
-
-    def __init__(self, runtime: Runtime, reviews: ReviewServer, say: Say) -> None:
-        self._runtime = runtime
-        self._reviews = reviews
-        self._say = say
-        self._consoles: set[asyncio.Task[None]] = set()
-        self._shown: set[str] = set()
-
-    async def tell(self, config: Path) -> None:
-        for number, proposal in enumerate((GOOD, BAD), 1):
-            self._say(f"\npush {number}: “{proposal.subject}”")
-            await asyncio.to_thread(self._reviews.push, proposal)
-        async with asyncio.timeout(GIVE_UP_SECONDS):
-            reported = await self._follow(2)
-        self._say("")
-        for item in reported:
-            await self._verdict(item)
-        self._end(config)
-
-    async def _follow(self, count: int) -> list[Item]:
-        """Show consoles as they grow, until `count` items were reported."""
-        store = self._runtime.store
-        async with store.watch("items") as changed:
-            while True:
-                changed.clear()
-                items = await store.items()
-                for item in items:
-                    buildset = await store.buildset_of(item.id)
-                    for build in await store.builds(buildset.id) if buildset is not None else []:
-                        self._show(item, build)
-                reported = [item for item in items if item.reason == "reported"]
-                if len(reported) >= count:
-                    await asyncio.gather(*self._consoles)
-                    return reported
-                await changed.wait()
-
-    def _show(self, item: Item, build: Build) -> None:
-        if build.started is not None and build.id not in self._shown:
-            self._shown.add(build.id)
-            self._consoles.add(asyncio.create_task(self._console(item, build)))
-
-    async def _console(self, item: Item, build: Build) -> None:
-        """The lines of one build's console, as they are written."""
-        path = build_directory(self._runtime, build.id) / "console.log"
-        position = 0
-        while True:
-            latest = await self._runtime.store.build(build.id)
-            if path.exists():
-                with path.open("rb") as file:
-                    file.seek(position)
-                    text = file.read()
-                whole = text[: text.rfind(b"\n") + 1]
-                position += len(whole)
-                for line in whole.decode(errors="replace").splitlines():
-                    self._say(f"  {item.change} {build.job:12} {line.partition(' | ')[2] or line}")
-            if latest is None or latest.ended is not None:
-                return
-            await asyncio.sleep(0.1)
-
-    async def _verdict(self, item: Item) -> None:
-        store = self._runtime.store
-        buildset = await store.buildset_of(item.id)
-        builds = current(await store.builds(buildset.id)) if buildset is not None else {}
-        for report in await store.reports(item.id):
-            votes = ", ".join(f"{label} {value:+d}" for label, value in report.labels.items())
-            self._say(f"change {item.change} “{item.change.subject}”: {report.kind}, voted {votes}")
-            self._say("\n".join(f"    {line}" for line in report.message.splitlines()))
-        self._say(f"    Prefect: {self._runtime.settings.prefect_ui}/runs/flow-run/{item.flow_run}   ({len(builds)} job runs below it)\n")
-
-    def _end(self, config: Path) -> None:
-        self._say(f"Everything above is kept. Look at it with `headgate up --config {config}` and push more:")
-        for line in self._reviews.hint():
-            self._say(f"    {line}")
-        self._say(f"Status and consoles: {self._runtime.settings.web_url}    Runs, Retry and Cancel: {self._runtime.settings.prefect_ui}")
