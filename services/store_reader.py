@@ -113,6 +113,9 @@ class StoreReader:
     def logs(self, build_id: str) -> Path:
         return build_directory(self._runtime, build_id) / "logs"
 
+    def console(self, build_id: str) -> Path:
+        return build_directory(self._runtime, build_id) / "console.log"
+
     async def ended(self, build_id: str) -> None:
         build = await self._store.build(build_id)
         if build is None:

@@ -96,7 +96,10 @@ class FakeReader:
         return tuple(rows[query.skip : query.skip + query.limit])
 
     def logs(self, build_id: str) -> Path:
-        return self.directory / build_id
+        return self.directory / build_id / "logs"
+
+    def console(self, build_id: str) -> Path:
+        return self.directory / build_id / "console.log"
 
     async def ended(self, build_id: str) -> None:
         async with self._change:
@@ -149,7 +152,7 @@ class FakeReader:
         return self.build_records[build.id]
 
     def write(self, build: Build, name: str, text: str | bytes) -> Path:
-        path = self.logs(build.id) / name
+        path = self.console(build.id) if name == "console.log" else self.logs(build.id) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path

@@ -218,8 +218,8 @@ class TestLogs:
         for path in (
             "link",
             "linked/secret",
-            "../../secret",
-            "%2e%2e/%2e%2e/secret",
+            "../../../secret",
+            "%2e%2e/%2e%2e/%2e%2e/secret",
             "sub/..%2f..%2f..%2fsecret",
             "..%5c..%5csecret",
             "%00",
@@ -230,6 +230,11 @@ class TestLogs:
         for path in (f"/{tmp_path}/secret", "%2fetc%2fpasswd"):
             assert (await web.get(f"/logs/{FAILED}/{path}")).status_code == 404, path
         assert "linked" not in await page(web, f"/logs/{FAILED}/")
+
+    async def test_a_job_cannot_put_a_file_in_the_place_of_the_console(self, web: httpx.AsyncClient, reader: FakeReader) -> None:
+        (reader.logs(FAILED) / "console.log").write_text("all is well")
+        assert (await web.get(f"/logs/{FAILED}/console.log")).text == CONSOLE
+        assert (await page(web, f"/logs/{FAILED}/")).count("/console.log") == 1
 
     async def test_a_part_can_be_asked_for(self, web: httpx.AsyncClient) -> None:
         answer = await web.get(f"/logs/{FAILED}/console.log", headers={"Range": "bytes=5-9"})
@@ -259,6 +264,11 @@ class TestExcerpt:
         lines = failure(path)
         assert [line.number for line in lines] == [6, 7, 8, 9, 10, 11]
         assert [line.number for line in lines if line.failed] == [10]
+
+    def test_what_a_program_prints_of_failures_is_not_a_failed_task(self, tmp_path: Path) -> None:
+        path = tmp_path / "console.log"
+        path.write_text(CONSOLE.replace("AssertionError: 409 != 202", "FAILED (failures=1)"))
+        assert [line.number for line in failure(path) if line.failed] == [10]
 
     def test_an_ignored_failure_is_none(self, tmp_path: Path) -> None:
         path = tmp_path / "console.log"

@@ -11,9 +11,9 @@ LONGEST = 64 * 1024 * 1024
 """Bytes searched; a longer console has its failure looked for by eye."""
 BEFORE, AFTER, WIDEST = 20, 20, 500
 
-_BANNER = re.compile(rb"^[\d-]+ [\d:.]+ \| (?:PLAY|TASK|HANDLER)(?: RECAP| \[)")
+_BANNER = re.compile(rb"^[\d-]+ [\d:.]+ \| (?:(?:PLAY|TASK|HANDLER)(?: RECAP| \[)|(?:PRE-RUN|RUN|POST-RUN|CLEANUP) (?:begins|ends):)")
 _TIME = re.compile(rb"^[\d-]+ [\d:.]+ \| ")
-_FAILED = re.compile(rb"^[\d-]+ [\d:.]+ \| [^|]+ \| (?:FAILED(?! \(ignored\))|UNREACHABLE|fatal:)")
+_FAILED = re.compile(rb"^[\d-]+ [\d:.]+ \| [^|]+ \| (?:FAILED|UNREACHABLE)(?:: | \(the result is hidden)")
 
 
 @dataclass(frozen=True, slots=True)

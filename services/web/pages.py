@@ -103,8 +103,7 @@ class Pages:
         if found is None:
             raise NotFound(f"There is no build {build_id} any more.")
         build, graph = found.build, found.buildset.graph
-        root = self._reader.logs(build.id)
-        entries = await asyncio.to_thread(files.listing, root)
+        entries = await asyncio.to_thread(self._entries, build.id)
         failed = views.kind_of(build) in ("failure", "soft-failure")
         return self._render(
             "build_live.html",
@@ -113,7 +112,7 @@ class Pages:
             job=graph[build.job] if graph and build.job in graph.names else None,
             entries=entries,
             artifacts=views.artifacts_of(build),
-            excerpt=await asyncio.to_thread(failure, root / CONSOLE) if failed else (),
+            excerpt=await asyncio.to_thread(failure, self._reader.console(build.id)) if failed else (),
         )
 
     async def buildset(self, request: Request) -> Response:
@@ -169,18 +168,30 @@ class Pages:
     async def logs(self, request: Request) -> Response:
         found = await self._found_build(request)
         path = request.path_params.get("path", "")
-        root = self._reader.logs(found.build.id)
-        missing = f"This build has no log called {path}." if path else "This build has no logs yet."
+        build_id = found.build.id
         try:
-            descriptor = files.open_below(root, path)
+            if not path:
+                return self._listing(request, found, "", self._entries(build_id))
+            console = self._reader.console(build_id)
+            root, name = (console.parent, console.name) if path == CONSOLE else (self._reader.logs(build_id), path)
+            descriptor = files.open_below(root, name)
         except files.NotThere:
-            raise NotFound(missing) from None
+            raise NotFound(f"This build has no log called {path}.") from None
         listing = files.entries_if_directory(descriptor)
         if listing is None:
             return files.file_response(request, descriptor, path)
+        return self._listing(request, found, path.strip("/"), listing)
+
+    def _listing(self, request: Request, found: BuildDetail, path: str, entries: tuple[files.Entry, ...]) -> Response:
         if not request.url.path.endswith("/"):
             return RedirectResponse(f"{request.url.path}/")
-        return self._page("logs.html", found=found, build=found.build, path=path.strip("/"), entries=listing)
+        return self._page("logs.html", found=found, build=found.build, path=path, entries=entries)
+
+    def _entries(self, build_id: str) -> tuple[files.Entry, ...]:
+        """The console, then what the build left."""
+        console = self._reader.console(build_id)
+        first = (files.Entry(CONSOLE, False, console.stat().st_size),) if console.is_file() else ()
+        return (*first, *(entry for entry in files.listing(self._reader.logs(build_id)) if entry.name != CONSOLE))
 
     async def _found_build(self, request: Request) -> BuildDetail:
         found = await self._reader.build(request.path_params["id"])

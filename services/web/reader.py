@@ -129,8 +129,13 @@ class Reader(Protocol):
         ...
 
     def logs(self, build_id: str) -> Path:
-        """Where a build's logs lie, whether or not there are any yet; the console is `console.log` in it. `build_id` is
-        whole and of a build that exists."""
+        """Where what a build leaves to be published lies, whether or not there is any yet. `build_id` is whole and of a build
+        that exists."""
+        ...
+
+    def console(self, build_id: str) -> Path:
+        """The build's console, whether or not it was begun: a file that is only appended to, and that no job can touch. The
+        pages show it as `console.log` among the logs."""
         ...
 
     async def ended(self, build_id: str) -> None:

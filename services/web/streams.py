@@ -31,7 +31,7 @@ class Streams:
         self._watcher = watcher
 
     def _follow(self, build_id: str, offset: int) -> AsyncIterator[bytes]:
-        return follow(self._reader.logs(build_id) / CONSOLE, offset, self._watcher, partial(self._reader.ended, build_id))
+        return follow(self._reader.console(build_id), offset, self._watcher, partial(self._reader.ended, build_id))
 
     async def console(self, request: Request) -> Response:
         """The console from byte `offset` on, as long as the build goes on. 204: it has ended and there is no more."""
@@ -40,7 +40,7 @@ class Streams:
             return PlainTextResponse("There is no such build.\n", 404)
         text = request.query_params.get("offset", "0")
         offset = int(text) if text.isascii() and text.isdigit() else 0
-        path = self._reader.logs(found.build.id) / CONSOLE
+        path = self._reader.console(found.build.id)
         if found.build.ended and (not path.exists() or path.stat().st_size <= offset):
             return Response(status_code=204)
         return StreamingResponse(self._follow(found.build.id, offset), media_type="text/plain; charset=utf-8", headers=UNBUFFERED)

@@ -31,13 +31,17 @@ function show(line, number) {
   let kind = "";
   let shown = rest;
   const banner = /^(PLAY|TASK|HANDLER|PLAY RECAP)( \[|$)/.exec(rest);
-  const host = banner ? null : /^([^\s|]{1,64}) \| (.*)$/.exec(rest);
+  const phase = banner ? null : /^(?:PRE-RUN|RUN|POST-RUN|CLEANUP) (?:begins|ends: ([a-z ]+?) after)/.exec(rest);
+  const host = banner || phase ? null : /^([^\s|]{1,64}) \| (.*)$/.exec(rest);
   if (banner) {
     kind = banner[1].startsWith("PLAY") ? "play" : "task";
     inFailure = false;
     inRecap = banner[1] === "PLAY RECAP";
+  } else if (phase) {
+    kind = phase[1] && phase[1] !== "ok" ? "phase failed" : "phase";
+    inFailure = inRecap = false;
   } else if (host) {
-    const result = inRecap ? null : /^(ok|changed|skipped|FAILED \(ignored\)|FAILED|UNREACHABLE)(?=: |$)/.exec(host[2]);
+    const result = inRecap ? null : /^(ok|changed|skipped|FAILED \(ignored\)|FAILED|UNREACHABLE)(?=: |$| \(the result is hidden)/.exec(host[2]);
     shown = `<b>${host[1]}</b> ${host[2]}`;
     if (result) {
       kind = { ok: "ok", changed: "changed", skipped: "skipped", "FAILED (ignored)": "ignored" }[result[1]] || "failed";
