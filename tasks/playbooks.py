@@ -172,7 +172,7 @@ class Build:
         directory = self.plan.directory
         (directory / "agent/socket").unlink(missing_ok=True)
         binds = (Bind(directory / "agent", f"{BUILD}/agent", writable=True), *write_accounts(directory / "ansible", USER, self._home))
-        self._agent = await Sandbox.start(binds, user=USER, home=self._home, command=("ssh-agent", "-D", "-a", AGENT))
+        self._agent = await Sandbox.start(binds, ("ssh-agent", "-D", "-a", AGENT))
         assert self._agent.process.stdout is not None
         await self._agent.process.stdout.readline()  # it says where it listens once it does
         keys = {str(path) for path in (self.plan.private_key, *(node.private_key_path for node in self.plan.nodes.values())) if path}
@@ -236,7 +236,7 @@ class Build:
     async def _sandbox(self, trusted: bool) -> Sandbox:
         """The build's sandbox of this trust: what a job leaves running on a local node goes on there from playbook to playbook."""
         if trusted not in self._sandboxes:
-            self._sandboxes[trusted] = await Sandbox.start(self._binds(trusted), user=USER, home=self._home)
+            self._sandboxes[trusted] = await Sandbox.start(self._binds(trusted))
         return self._sandboxes[trusted]
 
     async def play(self, phase: Phase, playbook: Playbook, secrets: Mapping[str, Any] | None = None) -> Played:

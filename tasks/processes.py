@@ -38,3 +38,12 @@ async def communicate(process: asyncio.subprocess.Process, data: bytes | None = 
         await process.wait()
         raise
     return out or b"", err or b""
+
+
+async def ended_process(process: asyncio.subprocess.Process) -> int:
+    """Wait for a process that is ending and let go of its pipes; returns its exit code."""
+    if process.stdin is not None:
+        process.stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.wait_closed()
+    return await process.wait()

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.processes import kill_group, start_process
+from tasks.processes import ended_process, kill_group, start_process
 
 SYSTEM_FILES = (
     "alternatives",
@@ -64,9 +64,9 @@ def interpreter_paths() -> tuple[Path, ...]:
     return tuple(path for path in paths if not path.is_relative_to("/usr"))
 
 
-def command_line(binds: Iterable[Bind], user: str, home: str) -> list[str]:
-    """The bubblewrap arguments up to the command. `binds` are made in order, after the system's. `user` and `home` are who the
-    programs inside believe they are; whoever that is outside is the one who runs this."""
+def arguments(binds: Iterable[Bind]) -> list[str]:
+    """The bubblewrap arguments up to the command. `binds` are made in order, after the system's. Inside, everybody is user 1000; outside
+    that is whoever runs this."""
     system = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         path = Path("/", name)
@@ -77,7 +77,6 @@ def command_line(binds: Iterable[Bind], user: str, home: str) -> list[str]:
     for name in SYSTEM_FILES:
         system += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     return [
-        "bwrap",
         *("--unshare-all", "--unshare-user", "--disable-userns", "--share-net", "--die-with-parent", "--new-session"),
         *("--uid", "1000", "--gid", "1000", "--hostname", "headgate", "--clearenv"),
         *system,
@@ -110,10 +109,10 @@ class Sandbox:
     descriptor: int = field(repr=False)
 
     @classmethod
-    async def start(cls, binds: Iterable[Bind], *, user: str, home: str, command: Iterable[str] = ()) -> Sandbox:
+    async def start(cls, binds: Iterable[Bind], command: Iterable[str] = ()) -> Sandbox:
         """Start one and return when it is complete. `command` runs in it from the start, beside what is brought in later.
         Raises `SandboxProblem`."""
-        starting = asyncio.ensure_future(cls._start(tuple(binds), user, home, tuple(command)))
+        starting = asyncio.ensure_future(cls._start(tuple(binds), tuple(command)))
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -122,20 +121,22 @@ class Sandbox:
             raise
 
     @classmethod
-    async def _start(cls, binds: tuple[Bind, ...], user: str, home: str, command: tuple[str, ...]) -> Sandbox:
-        if shutil.which("bwrap") is None:
+    async def _start(cls, binds: tuple[Bind, ...], command: tuple[str, ...]) -> Sandbox:
+        program = shutil.which("bwrap")
+        if program is None:
             raise SandboxProblem("bubblewrap is not installed, and jobs run in nothing else: apt install bubblewrap, or your system's way")
         receive, send = os.pipe()
-        arguments = command_line(binds, user, home)
+        told = os.memfd_create("arguments")  # inside, everybody can read the command line of the first process
         try:
+            os.write(told, b"".join(os.fsencode(argument) + b"\0" for argument in arguments(binds)))
+            os.lseek(told, 0, os.SEEK_SET)
             process = await start_process(
-                *(arguments[0], "--info-fd", str(send), *arguments[1:]),
-                *("/bin/sh", "-c", FIRST_PROCESS, "sandbox", *command),
-                env={"PATH": os.environ.get("PATH", os.defpath)},
+                *(program, "--info-fd", str(send), "--args", str(told), "/bin/sh", "-c", FIRST_PROCESS, "sandbox", *command),
+                env={"PATH": os.defpath},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(send,),
+                pass_fds=(send, told),
             )
             os.close(send)
             send = -1
@@ -145,14 +146,17 @@ class Sandbox:
                 if said != b"ready\n":
                     said += await process.stdout.read()
                     reason = " ".join(said.decode(errors="replace").split()) or f"bwrap ended with {await process.wait()}"
+                    await ended_process(process)
                     raise SandboxProblem(f"bubblewrap cannot make a sandbox here: {reason.removeprefix('bwrap: ')}")
             pid = json.loads(os.read(receive, 4096))["child-pid"]  # written before anything ran inside
             return cls(process, pid, os.pidfd_open(pid))
         except TimeoutError:
             kill_group(process)
+            await ended_process(process)
             raise SandboxProblem(f"bubblewrap has not made a sandbox within {START_SECONDS:.0f} s: is this machine overloaded?") from None
         finally:
             os.close(receive)
+            os.close(told)
             if send >= 0:
                 os.close(send)
 
@@ -174,7 +178,7 @@ class Sandbox:
         loop.add_reader(descriptor, ended.set)  # the first process of a pid namespace ends last
         try:
             await ended.wait()
-            await self.process.wait()
+            await ended_process(self.process)
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)

@@ -19,10 +19,12 @@ import importlib.util
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
@@ -90,46 +92,62 @@ def give_up_capabilities() -> None:
     call("capset", header, (ctypes.c_uint32 * 6)())
 
 
-def prepare_play(request: Request) -> list[str]:
-    """Inside the sandbox: environment, Ansible's constants that differ by playbook, and the inventory. Returns the arguments."""
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Ansible's for this playbook, inside the sandbox, with the modules packed before. Those of ansible-core are kept for the next
+    playbook; others are not, because two roles may have different ones by one name."""
     from ansible import constants
 
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    tempfile.tempdir = None
-    (PRIVATE / "cp").mkdir(mode=0o700, exist_ok=True)
     seed = Path(constants.DEFAULT_LOCAL_TMP) / CACHE
-    constants.DEFAULT_LOCAL_TMP = tempfile.mkdtemp(dir=PRIVATE, prefix="ansible-")
-    constants.DEFAULT_ROLES_PATH = request["roles"]
-    cache = Path(constants.DEFAULT_LOCAL_TMP) / CACHE
+    kept = PRIVATE / CACHE
+    kept.mkdir(mode=0o700, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(dir=PRIVATE, prefix="ansible-"))
+    constants.DEFAULT_LOCAL_TMP = str(directory)
+    cache = directory / CACHE
     cache.mkdir(mode=0o700)
-    for packed in seed.iterdir():
-        (cache / packed.name).symlink_to(packed)
-    arguments = request["arguments"]
-    if request["inventory"]:
-        private = Path(tempfile.mkdtemp(dir=PRIVATE, prefix="inventory-"))
-        (private / "inventory.yaml").write_text(request["inventory"])
-        if request["inventory_vars"]:
-            (private / "group_vars").mkdir()
-            (private / "group_vars/all.json").write_text(json.dumps(request["inventory_vars"]))
-        arguments = [arguments[0], "-i", str(private / "inventory.yaml"), *arguments[1:]]
-    return arguments
+    for packed in (*seed.iterdir(), *kept.iterdir()):
+        with contextlib.suppress(FileExistsError):
+            (cache / packed.name).symlink_to(packed)
+    try:
+        yield directory
+    finally:
+        for packed in cache.glob("ansible.modules.*"):
+            if not packed.is_symlink() and packed.suffix != ".lock":
+                packed.rename(kept / packed.name)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def inventory_arguments(request: Request, directory: Path) -> list[str]:
+    """An inventory of this playbook's own, with its secrets, where Ansible looks for variables of all hosts: above those of the job."""
+    if not request["inventory"]:
+        return []
+    (directory / "inventory.yaml").write_text(request["inventory"])
+    (directory / "group_vars").mkdir()
+    (directory / "group_vars/all.json").write_text(json.dumps(request["inventory_vars"]))
+    return ["-i", str(directory / "inventory.yaml")]
 
 
 def play(request: Request, console: int) -> int:
     """Be ansible-playbook; returns its exit code."""
+    from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
 
-    arguments = prepare_play(request)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    tempfile.tempdir = None
+    constants.DEFAULT_ROLES_PATH = request["roles"]
+    (PRIVATE / "cp").mkdir(mode=0o700, exist_ok=True)
     streaming.use(console, request["redact"], request["homes"])
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text stream here, not any object a program may put there
     os.chdir(request["directory"])
-    sys.argv = arguments
-    try:
-        PlaybookCLI.cli_executor(arguments)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    with temporary_directory() as directory:
+        program, *arguments = request["arguments"]
+        sys.argv = [program, *inventory_arguments(request, directory), *arguments]
+        try:
+            PlaybookCLI.cli_executor(sys.argv)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     return 0
 
 

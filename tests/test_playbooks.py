@@ -1,0 +1,462 @@
+"""Builds on this machine: real Ansible, real sandboxes, nodes that are directories. Nodes behind ssh: test_playbooks_on_nodes.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from headgate.jobs import RoleSource
+from headgate.results import Outcome, Phase, Verdict, following
+from tasks.playbooks import Build, BuildPlan, run_build, sources_of
+from tasks.sandbox import Bind, Sandbox, SandboxProblem
+from tasks.zygote import zygote
+from tests.services.workshop import PROJECT, Workshop, inside, processes, tasks, until_gone, until_running
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+def outcomes(build: Build) -> list[tuple[Phase, Outcome]]:
+    return [(one.phase, one.outcome) for one in build.played]
+
+
+async def play(plan: BuildPlan) -> Build:
+    """The whole build, step by step as a flow does it."""
+    async with Build(plan) as build:
+        await build.push_workspace()
+        while (step := following(plan.job, build.played)) is not None:
+            await build.play(*step)
+        return build
+
+
+async def test_passing_job_is_a_success_and_its_console_tells_it_in_order(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        pre=tasks("{name: prepare, shell: echo made ready}"),
+        run=tasks(
+            "{name: work, shell: 'echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three'}",
+            "{name: tell, debug: {msg: '{{ zuul.project.name }}'}}",
+        ),
+        post=tasks("{name: look back, debug: {msg: 'success {{ zuul_success }}'}}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    outcome = await run_build(plan)
+    assert outcome.verdict == Verdict("SUCCESS")
+    console = workshop.console(plan)
+    expected = [
+        f"PRE-RUN begins: {PROJECT}: playbooks/1/pre-0.yaml@main (untrusted)",
+        "PLAY [all]",
+        "TASK [prepare]",
+        "primary | made ready",
+        "RUN begins: ",
+        "TASK [work]",
+        "primary | one",
+        "primary | two",
+        "primary | three",
+        "primary | changed: rc=0",
+        "TASK [tell]",
+        "primary | org/nova",
+        "PLAY RECAP",
+        "primary | ok: 2 failures: 0",
+        "RUN ends: ok after",
+        "POST-RUN begins: ",
+        "primary | success True",
+        "POST-RUN ends: ok after",
+    ]
+    position = 0
+    for line in expected:
+        position = next((at for at in range(position, len(console)) if console[at].startswith(line)), -1)
+        assert position >= 0, f"{line!r} is missing in or out of order:\n" + "\n".join(console)
+
+
+async def test_every_line_has_its_time_and_the_times_never_go_back(workshop: Workshop) -> None:
+    plan = await workshop.plan(run=tasks("{shell: 'for i in 1 2 3; do echo $i; done'}"), nodes={"primary": workshop.local_node()})
+    await run_build(plan)
+    lines = (plan.directory / "console.log").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} \| ", line) for line in lines)
+    assert lines == sorted(lines, key=lambda line: line[:26])
+
+
+async def test_lines_are_there_while_the_task_still_runs(workshop: Workshop, tmp_path: Path) -> None:
+    node = workshop.local_node()
+    gate = Path(node.home, "gate")
+    os.mkfifo(gate)
+    plan = await workshop.plan(run=tasks("{shell: 'echo early; cat gate; printf unfinished'}"), nodes={"primary": node})
+    running = asyncio.create_task(run_build(plan))
+    while not (plan.directory / "console.log").exists() or "primary | early" not in workshop.console(plan):
+        await asyncio.sleep(0.01)
+    assert not any(line.startswith("primary | changed") for line in workshop.console(plan))
+    await asyncio.to_thread(gate.write_text, "late\n")
+    await running
+    assert workshop.said(plan)[:3] == ["early", "late", "unfinished"]
+
+
+async def test_failing_task_is_a_failure_and_post_run_knows(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{name: break, shell: 'echo before; exit 3'}", "{shell: echo never}"),
+        post=tasks("{debug: {msg: 'success {{ zuul_success }}, retry {{ zuul_will_retry }}'}}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    build = await play(plan)
+    assert outcomes(build) == [(Phase.RUN, Outcome.FAILED), (Phase.POST, Outcome.OK)]
+    said = workshop.said(plan)
+    assert said[0] == "before"
+    assert said[1].startswith("FAILED: rc=3")
+    assert "success False, retry False" in said
+    assert "never" not in said
+
+
+async def test_failed_pre_run_is_retried_and_run_is_not_played(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        pre=tasks("{shell: exit 1}"),
+        run=tasks("{shell: echo never}"),
+        post=tasks("{debug: {msg: 'retry {{ zuul_will_retry }}'}}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    outcome = await run_build(plan)
+    assert outcome.verdict == Verdict("RETRY", retry=True)
+    assert [one.phase for one in outcome.played] == [Phase.PRE, Phase.POST]
+    assert "retry True" in workshop.said(plan)
+
+
+async def test_broken_playbook_fails_with_the_reason_in_the_console(workshop: Workshop) -> None:
+    plan = await workshop.plan(run="- hosts: all\n  taskz: []\n", nodes={"primary": workshop.local_node()})
+    outcome = await run_build(plan)
+    assert outcome.verdict == Verdict("FAILURE")
+    assert "'taskz' is not a valid attribute for a Play" in workshop.console(plan)[-1]
+
+
+async def test_killed_ansible_is_a_crash_and_retried(workshop: Workshop) -> None:
+    plan = await workshop.plan(run=tasks("{shell: 'kill -9 $(pgrep -o -f marker-crash)', environment: {}}", hosts="localhost"))
+    build = Build(plan)
+    async with build:
+        running = asyncio.create_task(build.play(Phase.RUN, plan.job.run[0]))
+        while not build._sandboxes:
+            await asyncio.sleep(0.01)
+        build._kill_now()
+        assert (await running).outcome == Outcome.CRASHED
+
+
+async def test_time_out_kills_what_runs_and_post_run_still_plays(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: 'echo begun; sleep 4321.1'}"),
+        post=tasks("{shell: echo after}"),
+        nodes={"primary": workshop.local_node()},
+        timeout=2,
+    )
+    outcome = await run_build(plan)
+    assert outcome.verdict == Verdict("TIMED_OUT")
+    assert [one.outcome for one in outcome.played] == [Outcome.TIMED_OUT, Outcome.OK]
+    said = workshop.said(plan)
+    assert said.index("begun") < said.index("after")
+    assert not processes("sleep 4321.1")
+
+
+async def test_cancel_leaves_nothing_running_and_plays_only_cleanup(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: 'setsid sleep 4321.2 & sleep 4321.2'}"),
+        post=tasks("{shell: echo post}"),
+        cleanup=tasks("{shell: echo swept}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    running = asyncio.create_task(run_build(plan))
+    await until_running("sleep 4321.2")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not processes("sleep 4321.2")
+    assert not inside(plan.directory)
+    assert "swept" in workshop.said(plan)
+    assert "post" not in workshop.said(plan)
+
+
+@pytest.mark.parametrize("moment", range(4))
+async def test_cancel_at_any_moment_of_the_start_leaves_nothing(workshop: Workshop, moment: int) -> None:
+    plan = await workshop.plan(run=tasks("{shell: sleep 4321.3}"), nodes={"primary": workshop.local_node()})
+    running = asyncio.create_task(run_build(plan))
+    reached = [lambda: True, (plan.directory / "ansible").exists, lambda: inside(plan.directory), lambda: processes("sleep 4321.3")]
+    while not reached[moment]():
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not inside(plan.directory)
+    assert not processes("sleep 4321.3")
+
+
+async def test_sandbox_shows_nothing_of_this_machine(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADGATE_DATABASE_PASSWORD", "from-the-environment")
+    other = tmp_path / "another-build"
+    other.mkdir()
+    (other / "secret").write_text("x")
+    look = [
+        "{shell: 'env'}",
+        '{shell: \'cat /proc/*/environ | tr "\\\\0" "\\\\n"\'}',
+        "{shell: 'ls -A /root /home /var/lib /etc/shadow /etc/ssh 2>&1'}",
+        f"{{shell: 'cat {other}/secret {tmp_path}/caches/* 2>&1; ls -A {tmp_path} 2>&1'}}",
+        "{shell: 'ps -e -o args 2>/dev/null || cat /proc/*/cmdline'}",
+        "{shell: 'id -u; hostname; cat /etc/passwd'}",
+        "{shell: 'unshare --user true 2>&1 || echo no new user namespace'}",
+        "{shell: 'grep Cap /proc/self/status'}",
+        "{shell: 'touch /usr/x /build/ansible/x /build/trusted/x 2>&1 || echo read-only'}",
+    ]
+    both = tasks(*look) + tasks(*look, hosts="localhost")
+    plan = await workshop.plan(
+        run=both.replace("    - {shell", "    - {ignore_errors: true, shell"), nodes={"primary": workshop.local_node()}
+    )
+    await run_build(plan)
+    for host in ("primary", "localhost"):
+        said = "\n".join(workshop.said(plan, host))
+        assert "from-the-environment" not in said
+        assert "another-build" not in said.replace(f"{other}/secret", "")
+        assert "test_playbooks.py" not in said  # this process
+        assert "caches" not in said.replace(f"{tmp_path}/caches/", "")
+        assert "no new user namespace" in said
+        assert "CapEff:\t0000000000000000" in said
+        assert "CapBnd:\t0000000000000000" in said
+        assert "read-only" in said
+        assert "\nheadgate\n" in said
+        assert "authorized_keys" not in said
+
+
+async def test_a_build_cannot_see_another_ones_files_or_processes(workshop: Workshop) -> None:
+    first = await workshop.plan(
+        run=tasks("{shell: 'touch here; mkfifo gate; echo up; sleep 4321.4 & cat gate'}"), nodes={"primary": workshop.local_node("first")}
+    )
+    second = await workshop.plan(
+        run=tasks(f"{{shell: 'ls {first.nodes['primary'].home} 2>&1; pgrep -f 4321.[4] || echo alone'}}"),
+        nodes={"primary": workshop.local_node("second")},
+    )
+    running = asyncio.create_task(run_build(first))
+    await until_running("sleep 4321.4")
+    assert (await run_build(second)).verdict == Verdict("SUCCESS")
+    assert "alone" in workshop.said(second)
+    assert "here" not in workshop.said(second)
+    await asyncio.to_thread(Path(first.nodes["primary"].home, "gate").write_text, "")
+    assert (await running).verdict == Verdict("SUCCESS")
+    assert not processes("sleep 4321.4")
+
+
+async def test_a_service_started_before_runs_on_until_the_build_ends(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        pre=tasks("{shell: 'setsid sleep 4321.5 > /dev/null 2>&1 &'}"),
+        run=tasks("{shell: 'pgrep -f 4321.[5]'}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    assert (await run_build(plan)).verdict == Verdict("SUCCESS")
+    assert not processes("sleep 4321.5")
+
+
+async def test_workspace_of_a_local_node_has_the_merged_files(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks(
+            "{shell: 'git log -1 --format=%H; git branch --show-current; git status --porcelain; ls a.txt', args: {chdir: src/"
+            + PROJECT
+            + "}}"
+        ),
+        nodes={"primary": workshop.local_node()},
+    )
+    await run_build(plan)
+    assert workshop.said(plan)[:3] == [plan.facts.projects[0].commit, "main", "a.txt"]
+
+
+async def test_empty_nodeset_runs_on_localhost_with_the_files_checked_out(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks(
+            "{shell: 'cat {{ zuul.project.src_dir }}/a.txt; pwd', args: {chdir: '{{ zuul.executor.work_root }}'}}",
+            "{debug: {msg: '{{ colour }}'}}",
+            hosts="localhost",
+        ),
+        vars={"colour": "teal"},
+    )
+    assert (await run_build(plan)).verdict == Verdict("SUCCESS")
+    said = workshop.said(plan, "localhost")
+    assert said[:4] == ["one", "two", "three", "/build/work"]
+    assert "teal" in said
+
+
+async def test_two_nodes_have_their_own_homes_and_groups(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: 'pwd; echo $HOME; echo {{ role }}'}"),
+        nodes={"one": workshop.local_node("one"), "two": workshop.local_node("two")},
+        groups={"left": ("one",), "right": ("two",)},
+        group_vars={"left": {"role": "l"}, "right": {"role": "r"}},
+    )
+    assert (await run_build(plan)).verdict == Verdict("SUCCESS")
+    for name, role in (("one", "l"), ("two", "r")):
+        assert workshop.said(plan, name)[:3] == [plan.nodes[name].home, plan.nodes[name].home, role]
+
+
+async def test_a_secret_is_known_to_its_playbook_only_and_never_shown(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        pre=tasks(
+            "{shell: 'echo {{ login.password }} | rev; echo {{ login.password }}'}", "{debug: {msg: '{{ colour }} {{ login.user }}'}}"
+        ),
+        run=tasks("{shell: 'grep -r h[u]nter2 /build /run /tmp . 2>/dev/null; echo {{ login is defined }}'}"),
+        nodes={"primary": workshop.local_node()},
+        vars={"colour": "teal"},
+        trusted=True,
+    )
+    secret = {"login": {"user": "me", "password": "hunter2hunter2"}}
+    outcome = await run_build(plan, secrets={plan.job.pre_run[0]: secret})
+    assert outcome.verdict == Verdict("SUCCESS")
+    said = workshop.said(plan)
+    assert said[:2] == ["2retnuh2retnuh", "(redacted)"]
+    assert "teal me" in said
+    assert "False" in said
+    assert not [path for path in plan.directory.glob("ansible/**/*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert b"hunter2" not in (plan.directory / "console.log").read_bytes()
+
+
+async def test_no_log_stays_silent(workshop: Workshop) -> None:
+    plan = await workshop.plan(run=tasks("{shell: echo quiet-please, no_log: true}"), nodes={"primary": workshop.local_node()})
+    await run_build(plan)
+    assert "quiet-please" not in "\n".join(workshop.console(plan)).replace("TASK [shell]", "")
+
+
+async def test_zuul_return_is_merged_over_playbooks(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=(
+            tasks("{zuul_return: {data: {zuul: {log_url: here, artifacts: [{name: a}]}, port: 1, deep: {x: 1}}}}"),
+            tasks("{zuul_return: {data: {zuul: {artifacts: [{name: b}]}, port: 2, deep: {y: 2}}, secret_data: {token: t}}}"),
+        ),
+        nodes={"primary": workshop.local_node()},
+    )
+    outcome = await run_build(plan)
+    assert outcome.data == {"zuul": {"log_url": "here", "artifacts": [{"name": "a"}, {"name": "b"}]}, "port": 2, "deep": {"x": 1, "y": 2}}
+    assert outcome.secret_data == {"token": "t"}
+    assert "token" not in repr(outcome)
+
+
+async def test_pre_run_that_returns_retry_false_is_a_failure(workshop: Workshop) -> None:
+    plan = await workshop.plan(pre=tasks("{zuul_return: {data: {zuul: {retry: false}}}}", "{fail: {msg: hopeless}}", hosts="localhost"))
+    assert (await run_build(plan)).verdict == Verdict("FAILURE")
+    assert "hopeless" in workshop.said(plan, "localhost")
+
+
+async def test_roles_come_from_the_repositories_a_playbook_names(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run="- hosts: all\n  gather_facts: false\n  roles: [greet]\n",
+        files={"roles/greet/tasks/main.yaml": "- command: echo hello from a role\n"},
+        nodes={"primary": workshop.local_node()},
+    )
+    job = plan.job
+    playbook = plan.job.run[0]
+    object.__setattr__(playbook, "roles", (RoleSource(PROJECT, "main", False),))
+    assert (await run_build(plan)).verdict == Verdict("SUCCESS"), workshop.console(plan)
+    assert sources_of(job) == tuple(plan.sources)
+    assert workshop.said(plan)[0] == "hello from a role"
+
+
+async def test_facts_last_from_playbook_to_playbook(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        pre=tasks("{set_fact: {found: '42', cacheable: true}}"),
+        run=tasks("{debug: {msg: 'found {{ found }}'}}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    await run_build(plan)
+    assert "found 42" in workshop.said(plan)
+
+
+async def test_long_output_is_whole_in_order_and_does_not_end_in_the_middle(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: 'seq -f %.0f 1 50000'}", "{shell: \"printf 'a\\\\0b'; head -c 200000 /dev/zero | tr '\\\\0' x\"}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    assert (await run_build(plan)).verdict == Verdict("SUCCESS")
+    said = workshop.said(plan)
+    assert said[:50000] == [str(number) for number in range(1, 50001)]
+    assert "".join(said).count("x") == 200000
+
+
+async def test_loops_and_handlers_are_told(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{command: 'echo item {{ item }}', loop: [a, b], notify: later}")
+        + "  handlers:\n    - {name: later, command: echo handled}\n",
+        nodes={"primary": workshop.local_node()},
+    )
+    await run_build(plan)
+    said = workshop.said(plan)
+    assert [line for line in said if line in ("item a", "item b", "handled")] == ["item a", "item b", "handled"]
+    assert any(line.startswith("changed: item=a") for line in said)
+
+
+async def test_many_builds_at_once_keep_to_themselves(workshop: Workshop) -> None:
+    plans = [
+        await workshop.plan(run=tasks(f"{{shell: 'echo only-{number}'}}"), nodes={"primary": workshop.local_node(str(number))})
+        for number in range(4)
+    ]
+    outcomes = await asyncio.gather(*(run_build(plan) for plan in plans))
+    assert [outcome.verdict.result for outcome in outcomes] == ["SUCCESS"] * 4
+    for number, plan in enumerate(plans):
+        assert [line for line in workshop.said(plan) if line.startswith("only-")] == [f"only-{number}"]
+
+
+async def test_a_build_after_the_warm_process_died_starts_a_new_one(workshop: Workshop) -> None:
+    first = await zygote()
+    plan = await workshop.plan(pre=tasks("{shell: echo a}"), run=tasks("{shell: echo b}"), nodes={"primary": workshop.local_node()})
+    async with Build(plan) as build:
+        await build.push_workspace()
+        assert (await build.play(Phase.PRE, plan.job.pre_run[0])).outcome == Outcome.OK
+        first.process.kill()
+        first.process.wait()
+        assert (await build.play(Phase.RUN, plan.job.run[0])).outcome == Outcome.OK
+    assert (await zygote()).process.pid != first.process.pid
+
+
+async def test_forged_events_are_neither_read_nor_written_outside(workshop: Workshop, tmp_path: Path) -> None:
+    secret = tmp_path / "executor.json"
+    secret.write_text('{"event": "playbook_on_stats", "event_data": {"dark": {"x": 1}}}')
+    forge = f"rm -rf /build/events/01-run/job_events; mkdir -p /build/events/01-run; ln -s {tmp_path} /build/events/01-run/job_events"
+    plan = await workshop.plan(run=tasks(f"{{shell: '{forge}'}}", "{fail: {msg: no}}", hosts="localhost"))
+    before = sorted([*tmp_path.iterdir(), plan.directory, plan.exports])
+    outcome = await run_build(plan)
+    assert outcome.verdict == Verdict("RETRY", retry=True)  # what reports events is broken by it: no result can be believed
+    assert sorted(tmp_path.iterdir()) == before
+
+
+async def test_results_that_are_a_link_to_elsewhere_are_not_followed(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "private.json").write_text(json.dumps({"data": {"leaked": True}}))
+    plan = await workshop.plan(run=tasks(f"{{shell: 'ln -s {tmp_path}/private.json /build/work/results.json'}}", hosts="localhost"))
+    outcome = await run_build(plan)
+    assert outcome.data == {}
+    assert "what zuul_return wrote cannot be read" in outcome.warnings
+
+
+async def test_logs_and_artifacts_stay_and_the_rest_goes(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: 'echo kept > {{ zuul.executor.log_root }}/kept.txt'}", hosts="localhost"),
+        post=tasks("{shell: 'tail -1 {{ zuul.executor.log_root }}/job-output.txt'}", hosts="localhost"),
+    )
+    await run_build(plan)
+    assert sorted(path.name for path in plan.directory.iterdir()) == ["ansible", "console.log", "logs", "runner"]
+    assert (plan.directory / "logs/kept.txt").read_text() == "kept\n"
+    assert (plan.directory / "logs/job-output.txt").samefile(plan.directory / "console.log")
+    assert list(plan.directory.glob("runner/01-run/artifacts/01-run/job_events/*.json"))
+
+
+async def test_without_bubblewrap_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SandboxProblem, match=r"^bubblewrap is not installed, and jobs run in nothing else: apt install bubblewrap"):
+        await Sandbox.start(())
+
+
+async def test_a_sandbox_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    with pytest.raises(SandboxProblem, match=r"cannot make a sandbox here: Can't find source path .*absent"):
+        await Sandbox.start((Bind(tmp_path / "absent", "/absent"),))
+
+
+async def test_a_sandbox_ends_when_its_executor_is_gone() -> None:
+    sandbox = await Sandbox.start((), ("sleep", "4321.6"))
+    await until_running("sleep 4321.6")
+    assert sandbox.process.stdin is not None
+    sandbox.process.stdin.close()  # what the kernel does for a killed executor
+    await until_gone("sleep 4321.6")
+    await sandbox.kill()
+    await sandbox.kill()
