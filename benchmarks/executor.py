@@ -11,7 +11,6 @@ else it is left out).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
+from benchmarks.measuring import Meter
 from headgate.changes import Change
 from headgate.inventory import BuildFacts, ItemChange, ProjectState
 from headgate.jobs import FrozenJob, Nodeset, NodeUse, Playbook
@@ -33,32 +33,6 @@ PROJECT = "review.example.org/org/project"
 PLAYBOOK = "- hosts: all\n  gather_facts: false\n  tasks:\n    - command: echo hello\n"
 NAMES = ("pre", "run", "post")
 AT_ONCE = 20
-
-
-class Meter:
-    """Processor seconds of this process and all its descendants, dead or alive."""
-
-    def __init__(self) -> None:
-        old = Path("/sys/fs/cgroup/cpuacct")
-        self.usage = "cpuacct.usage" if old.exists() else "cpu.stat"
-        self.group: Path | None = (old if old.exists() else Path("/sys/fs/cgroup")) / f"headgate-benchmark-{os.getpid()}"
-        try:
-            self.group.mkdir()
-            (self.group / "cgroup.procs").write_text(str(os.getpid()))
-        except OSError:
-            self.group = None
-
-    def seconds(self) -> float:
-        if self.group is None:
-            return float("nan")
-        text = (self.group / self.usage).read_text()
-        return int(text) / 1e9 if self.usage == "cpuacct.usage" else int(text.split()[1]) / 1e6
-
-    def close(self) -> None:
-        if self.group is not None:
-            with contextlib.suppress(OSError):
-                (self.group.parent / "cgroup.procs").write_text(str(os.getpid()))
-                self.group.rmdir()
 
 
 class Case:
