@@ -83,7 +83,7 @@ async def run_git(*arguments: str, environment: Mapping[str, str] | None = None,
 def condense(stderr: str) -> str:
     """Git's stderr as one line: what it calls fatal or an error, else its last line; the servers' prose left out."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("fatal:", "error:")) or _LOCKED.search(line)] or lines[-1:]
+    telling = [line for line in lines if line.startswith(("fatal:", "error:", "! [")) or _LOCKED.search(line)] or lines[-1:]
     if any("Could not read from remote repository" in line for line in telling):
         telling = [line for line in lines if not line.startswith(("fatal:", "Please make sure", "and the repository"))][-1:] or telling
     return "; ".join(dict.fromkeys(line.removeprefix("fatal: ").removeprefix("error: ") for line in telling))

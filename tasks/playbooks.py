@@ -177,16 +177,15 @@ class Build:
         await self._agent.process.stdout.readline()  # it says where it listens once it does
         keys = {str(path) for path in (self.plan.private_key, *(node.private_key_path for node in self.plan.nodes.values())) if path}
         for key in sorted(keys):
-            add = await start_process(
-                *("ssh-add", "-q", str(Path(key).absolute())),
-                env=self._agent_environment(),
-                cwd=directory,
-                stdin=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            _, err = await communicate(add)
+            try:
+                secret = Path(key).read_bytes()
+            except OSError as problem:
+                raise BuildProblem(f"the build's ssh key {key} cannot be read: {problem.strerror}") from None
+            pipe = asyncio.subprocess.PIPE
+            add = await start_process("ssh-add", "-q", "-", env=self._agent_environment(), cwd=directory, stdin=pipe, stderr=pipe)
+            _, err = await communicate(add, secret)
             if add.returncode:
-                raise BuildProblem(f"the build's ssh key cannot be used: {err.decode(errors='replace').strip()}")
+                raise BuildProblem(f"the build's ssh key {key} cannot be used: {err.decode(errors='replace').strip()}")
 
     def _agent_environment(self) -> dict[str, str]:
         """For programs run in the build's directory: the agent's path outside may be too long for a socket, the relative one never is."""

@@ -13,6 +13,7 @@ from tests.services.upstream import Upstream
 
 PROJECT = "review.example.org/org/nova"
 
+
 @pytest.fixture
 def upstream(tmp_path: Path) -> Upstream:
     return Upstream(tmp_path / "upstream")
@@ -195,4 +196,6 @@ def test_condense_prefers_the_servers_reason() -> None:
         "Please make sure you have the correct access rights\nand the repository exists.\n"
     )
     assert condense(ssh) == "Permission denied (publickey)."
+    rejected = "To ssh://node/~/x\n ! [remote rejected] main -> main (disk full)\nerror: failed to push some refs to 'ssh://node/~/x'\n"
+    assert condense(rejected) == "! [remote rejected] main -> main (disk full); failed to push some refs to 'ssh://node/~/x'"
     assert condense("remote: hi\nfatal: couldn't find remote ref refs/changes/1/1\n") == "couldn't find remote ref refs/changes/1/1"

@@ -50,8 +50,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def sshd_node(directory: Path, *, id: str = "node-1", label: str = "debian-12") -> Iterator[SshNode]:
-    """Runs until the context ends. `directory` gets a subdirectory named after the node's id."""
+def sshd_node(
+    directory: Path, *, id: str = "node-1", label: str = "debian-12", path: str = "/usr/local/bin:/usr/bin:/bin"
+) -> Iterator[SshNode]:
+    """Runs until the context ends. `directory` gets a subdirectory named after the node's id; `path` is where programs are found on it."""
     root = directory / id
     home = root / "home"
     home.mkdir(parents=True)
@@ -66,7 +68,7 @@ def sshd_node(directory: Path, *, id: str = "node-1", label: str = "debian-12") 
     (root / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {root}/host\nAuthorizedKeysFile {root}/authorized\nPidFile none\n"
         "StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPermitRootLogin prohibit-password\n"
-        "MaxStartups 100\nMaxSessions 100\nSubsystem sftp internal-sftp\nLogLevel ERROR\nSetEnv PATH=/usr/local/bin:/usr/bin:/bin\n"
+        f"MaxStartups 100\nMaxSessions 100\nSubsystem sftp internal-sftp\nLogLevel ERROR\nSetEnv PATH={path}\n"
     )
     # its own accounts and process namespace, but the machine's files: killing it is switching the machine off
     command = [
