@@ -79,8 +79,11 @@ class TestPages:
 
     async def test_status_says_which_pipelines_are_empty_and_when_all_are(self, web: httpx.AsyncClient, reader: FakeReader) -> None:
         assert "Empty:" in await page(web, "/")
-        reader.items.clear()
-        assert "Nothing is being tested." in await page(web, "/")
+        reader.items = {name: replace(item, dequeued=reader.now) for name, item in reader.items.items()}
+        text = await page(web, "/")
+        assert "Nothing is being tested." in text
+        assert "Just finished" in text
+        assert f'href="/build/{FAILED}"' in text
 
     async def test_problems_are_on_the_status_page(self, web: httpx.AsyncClient, reader: FakeReader) -> None:
         reader.problems = ("gerrit: not reachable since 11:40.",)

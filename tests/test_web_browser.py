@@ -16,6 +16,7 @@ from tests.fake_reader import FakeReader, world
 from tests.test_web import FAILED, RUNNING, serving
 
 pytestmark = pytest.mark.slow
+expect.set_options(timeout=60_000)
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 )
@@ -95,7 +96,7 @@ async def test_a_console_survives_a_restart_of_the_server(browser: Browser, read
     with path.open("a") as file:
         file.write(lines(2, 3))
     async with serving(create_app(reader), int(url.rsplit(":", 1)[1])):
-        await expect(page.locator("#progress")).to_have_text("5 lines, live", timeout=30_000)
+        await expect(page.locator("#progress")).to_have_text("5 lines, live")
         await expect(page.locator("#console .block > div")).to_have_count(5)
         await expect(page.locator("#L5 span")).to_have_text("node-1 line 4")
         await context.close()
@@ -105,7 +106,7 @@ async def test_a_hundred_thousand_lines_are_shown_and_the_failure_among_them_is_
     text = lines(77_000) + "2026-11-22 11:40:02.000000 | node-1 | FAILED: rc=1\n" + lines(22_999, 77_000)
     reader.write(reader.build_records[FAILED], "console.log", text)
     async with looking(browser, reader, f"/console/{FAILED}") as page:
-        await expect(page.locator("#progress")).to_have_text("100,000 lines", timeout=60_000)
+        await expect(page.locator("#progress")).to_have_text("100,000 lines")
         await expect(page.locator("#L100000")).to_be_in_viewport()
         await page.click("#failure")
         await expect(page.locator("#L77001.failed.target")).to_be_in_viewport()

@@ -33,6 +33,8 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+RECENT = 8
+"""Builds that have ended, below what is being tested."""
 
 
 class NotFound(Exception):
@@ -90,7 +92,8 @@ class Pages:
 
     async def _status_live(self) -> str:
         status = await self._reader.status()
-        return self._render("status_live.html", status=status, item_view=views.item_view)
+        recent = [row for row in await self._reader.builds(BuildQuery(limit=2 * RECENT)) if row.build.ended][:RECENT]
+        return self._render("status_live.html", status=status, recent=recent, item_view=views.item_view)
 
     async def build(self, request: Request) -> Response:
         found = await self._found_build(request)
