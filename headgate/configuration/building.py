@@ -37,8 +37,8 @@ PHASES = {
     "regex": 73,
     "project check": 80,
 }
-STATIC = frozenset(("pipeline", "semaphore", "section", "provider"))
-"""Kinds that a proposed change never alters before it merges."""
+STATIC = frozenset(("semaphore", "section", "provider"))
+"""Kinds that are validated in a proposed change but never altered before it merges; pipelines are not even looked at."""
 
 
 class Builder:
@@ -49,6 +49,7 @@ class Builder:
         self.binder = state.binder
         self.touched: dict[Key, tuple[set[int], list[Any]]] = {}
         self.speculative = state.previous is not None
+        """Is this a layout that proposed changes take effect in (not one that only validates)?"""
 
     def load(self, files: Iterable[SourceFile]) -> LayoutState:
         """A state with all files of a tenant, in load order."""
@@ -85,6 +86,7 @@ class Builder:
                 grouped.setdefault((change.project, change.branch), {})[change.path] = change
         if not grouped:
             return None
+        self.speculative = not config_projects
         for key, by_path in grouped.items():
             kept = {file.path: file for file in self.binder.files_of(self.state.files.get(key))}
             for path, change in by_path.items():
@@ -127,7 +129,7 @@ class Builder:
         for template in bound.templates:
             self._mark(("project-template", template.name), template, removed)
         for named in bound.named:
-            if not (self.speculative and named.kind in STATIC):
+            if not (self.speculative and named.kind == "pipeline"):
                 self._mark((named.kind, named.name), named, removed)
         for stanza in bound.projects:
             key = self._target(stanza, removed)
@@ -182,7 +184,7 @@ class Builder:
 
     def _admit_named(self, key: Key) -> None:
         """Of equal objects on several branches of a project the first stands; different ones are an error."""
-        kind, name = key
+        kind = key[0]
         first: Named | None = None
         for named in self.state.candidates.get(key) or ():
             assert isinstance(named, Named)
@@ -193,7 +195,8 @@ class Builder:
                 continue
             self.complain(kind, named, None)
             first = first or named
-        self.state.named.put(key, first)
+        if not (self.speculative and kind in STATIC):
+            self.state.named.put(key, first)
 
     def _may_stand(self, named: Named, first: Named | None) -> None:
         if named.kind == "nodeset":

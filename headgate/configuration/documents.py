@@ -58,13 +58,17 @@ class Unsafe:
     value: str
 
 
-class Stanza(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Stanza:
     """One item of a configuration file: `kind` is its only key, `line` (from 1) where it starts, `index` its place in the list."""
 
     kind: str
     conf: dict[str, Any]
     line: int
     index: int
+
+
+_RESOLVER = yaml.resolver.Resolver()
 
 
 class _Builder:
@@ -158,7 +162,7 @@ class _Builder:
         return self._standard(node)
 
     def _override_scalar(self, node: yaml.ScalarNode) -> Override:
-        resolved = yaml.resolver.Resolver().resolve(yaml.ScalarNode, node.value, (True, False))
+        resolved = _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]  # PyYAML's
         if resolved != _STR:
             raise _bad(f"{node.tag} may be given to a string, list or mapping only, found {node.value!r}", node)
         return Override(node.value, node.tag == "!override")
@@ -199,7 +203,7 @@ def _compose(text: str) -> yaml.Node | None:
     try:
         if text.count("[") + text.count("{") > MOST_DEPTH or _DEEP_LINE.search(text):
             _refuse_depth(text)  # the C composer recurses without a bound of its own
-        return yaml.compose(text, Loader=yaml.CSafeLoader)  # type: ignore[no-any-return]  # PyYAML's stubs have no type for compose
+        return yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as wrong:
         raise _from_yaml(wrong) from wrong
     except yaml.YAMLError as wrong:
@@ -215,7 +219,8 @@ def _refuse_depth(text: str) -> None:
             depth += 1
             if depth > MOST_DEPTH:
                 mark = event.start_mark
-                raise BadDocument(f"nested deeper than {MOST_DEPTH} levels", mark.line + 1, mark.column + 1)
+                place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+                raise BadDocument(f"nested deeper than {MOST_DEPTH} levels", *place)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

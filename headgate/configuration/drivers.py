@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.configuration import github_triggers
-from headgate.configuration.parse_jobs import REGEX, regexes
+from headgate.configuration.parse_jobs import regexes
 from headgate.configuration.pipelines import ApprovalFilter, RefFilter, Reporter, Trigger
 from headgate.configuration.regex import Regex
+from headgate.configuration.regex_shape import REGEX
 from headgate.configuration.shapes import (
     ANYTHING,
     FLAG,

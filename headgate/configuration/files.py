@@ -58,7 +58,7 @@ class RemovedFile:
 class Parsed:
     """All that one text says. Pipelines stay stanzas: what they allow depends on the connections there are."""
 
-    pragma: Pragma = Pragma()
+    pragma: Pragma = field(default_factory=Pragma)
     pipelines: list[Stanza] = field(default_factory=list)
     jobs: list[JobDefinition] = field(default_factory=list)
     projects: list[ProjectDefinition] = field(default_factory=list)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.configuration.definitions import JobDefinition, ProjectDefinition, Source
+from headgate.configuration.definitions import JobDefinition, NodesetDefinition, ProjectDefinition, Source
 from headgate.configuration.files import Parsed, SourceFile
 from headgate.configuration.problems import Problem
 from headgate.configuration.projects import BranchMatcher
+from headgate.jobs import Nodeset
 
 Order = tuple[Any, ...]
 """Where an object stands in the order of loading; comparable among objects of one tenant."""
@@ -33,8 +34,47 @@ class Variant:
         return self is other or (self.source == other.source and self.job.line == other.job.line and _equal_but_place(self.job, other.job))
 
 
+_DEFAULTS: dict[str, Any] = {
+    "voting": True,
+    "hold_following_changes": False,
+    "match_on_config_updates": True,
+    "deduplicate": "auto",
+    "attempts": 3,
+    "final": False,
+    "abstract": False,
+    "intermediate": False,
+    "workspace_scheme": "golang",
+    "workspace_checkout": True,
+    "type": "regular",
+    "secret_exposure": "ignore",
+    "nodeset": NodesetDefinition("", Nodeset()),
+    "include_vars": (),
+    "roles": (),
+    "semaphores": (),
+    "pre_run": (),
+    "run": (),
+    "post_run": (),
+    "cleanup_run": (),
+    "failure_output": (),
+    "preserve_home_paths": (),
+    **dict.fromkeys(("tags", "provides", "requires", "dependencies"), frozenset()),
+    **dict.fromkeys(("vars", "extra_vars", "host_vars", "group_vars", "required_projects"), {}),
+}
+"""What an attribute that is not said means; saying it anyway makes no other variant, as in Zuul."""
+_NOT_COMPARED = frozenset(("path", "index", "line", "replaces"))
+
+
 def _equal_but_place(one: JobDefinition, other: JobDefinition) -> bool:
-    return one is other or replace(one, path=()) == replace(other, path=())
+    if one is other:
+        return True
+    for key in JobDefinition.__slots__:
+        if key in _NOT_COMPARED:
+            continue
+        mine, theirs = getattr(one, key), getattr(other, key)
+        default = _DEFAULTS.get(key)
+        if (default if mine is None else mine) != (default if theirs is None else theirs):
+            return False
+    return all(one.replaced(key) == other.replaced(key) for key in {*one.replaces, *other.replaces})
 
 
 @dataclass(slots=True, eq=False)

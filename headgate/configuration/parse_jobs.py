@@ -239,7 +239,7 @@ def _secret(value: Any) -> SecretReference:
 
 
 def _set_playbooks(job: JobDefinition, conf: dict[str, Any], complaints: Complaints) -> None:
-    held = set()
+    held: set[str] = set()
     for key, attribute in (("pre-run", "pre_run"), ("run", "run"), ("post-run", "post_run"), ("cleanup-run", "cleanup_run")):
         if key not in conf:
             continue
@@ -331,7 +331,8 @@ def _set_variables(job: JobDefinition, conf: dict[str, Any]) -> None:
                 _refuse_reserved(inner, (key, host))
         setattr(job, key.replace("-", "_"), values)
     if "include-vars" in conf:
-        entries = [{"name": each} if isinstance(each, str) else each for each in as_list(_unwrapped(job, conf, "include-vars"))]
+        given = as_list(_unwrapped(job, conf, "include-vars"))
+        entries: list[dict[str, Any]] = [{"name": each} if isinstance(each, str) else each for each in given]
         if entries:
             job.include_vars = tuple(
                 IncludeVarsDefinition(

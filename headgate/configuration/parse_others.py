@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headgate.configuration.definitions import Flavor, Image, Label, Pragma, Provider, Queue, Secret, Section
-from headgate.configuration.parse_jobs import REGEX, regexes
+from headgate.configuration.parse_jobs import regexes
+from headgate.configuration.regex_shape import REGEX
 from headgate.configuration.shapes import (
     ANYTHING,
     FLAG,

@@ -95,8 +95,8 @@ def pipeline_shape(drivers: Mapping[str, str]) -> Record:
 
 def pipeline(conf: dict[str, Any], drivers: Mapping[str, str], complaints: Complaints) -> Pipeline:
     """A pipeline from its checked mapping. Raises `Wrong`."""
-    plain = {key.replace("-", "_"): conf[key] for key in _PLAIN if key in conf and key != "supercedes"}
-    reporters = {occasion.replace("-", "_"): _reporters(conf, occasion, drivers) for occasion in OCCASIONS}
+    plain: dict[str, Any] = {key.replace("-", "_"): conf[key] for key in _PLAIN if key in conf and key != "supercedes"}
+    reporters: dict[str, Any] = {occasion.replace("-", "_"): _reporters(conf, occasion, drivers) for occasion in OCCASIONS}
     for occasion in ("merge_conflict", "config_error"):
         reporters[occasion] = reporters[occasion] or reporters["failure"]
     ceiling, floor = plain.get("window_ceiling"), plain.get("window_floor", 3)

@@ -7,7 +7,6 @@ from typing import Any
 from headgate.configuration.definitions import JobDefinition, Parameter, PipelineUse, ProjectDefinition
 from headgate.configuration.documents import kind_of
 from headgate.configuration.parse_jobs import (
-    REGEX,
     VARIABLE,
     VARIABLES,
     VARIANT,
@@ -15,6 +14,7 @@ from headgate.configuration.parse_jobs import (
     refuse_reserved_project_variables,
     regexes,
 )
+from headgate.configuration.regex_shape import REGEX
 from headgate.configuration.shapes import FLAG, SCALAR, TEXT, Choice, Either, ListOf, MappingOf, Record, one_or_many
 from headgate.configuration.stanza import Complaints, Wrong
 from headgate.configuration.tenants import as_list
@@ -75,10 +75,7 @@ def _pipeline(name: str, content: dict[str, Any], complaints: Complaints) -> Pip
     jobs: dict[str, list[JobDefinition]] = {}
     for position, entry in enumerate(content.get("jobs", [])):
         place = (name, "jobs", position)
-        if isinstance(entry, str):
-            job = JobDefinition(entry, in_pipeline=True)
-        else:
-            job = _variant(entry, place, complaints)
+        job = JobDefinition(entry, in_pipeline=True) if isinstance(entry, str) else _variant(entry, place, complaints)
         job.path = place
         jobs.setdefault(job.name, []).append(job)
     return PipelineUse(jobs, content.get("debug"), content.get("fail-fast"), _parameters(content, name))
@@ -90,6 +87,11 @@ def _variant(entry: dict[str, Any], place: tuple[Any, ...], complaints: Complain
     name, attributes = next(iter(entry.items()))
     if not isinstance(attributes, dict):
         raise Wrong(f'"{name}" must hold a mapping, found {kind_of(attributes)}', (*place, name))
+    if list(attributes) == ["semaphore"] and isinstance(attributes["semaphore"], dict):
+        raise Wrong(
+            "as a mapping may not be a variant's only attribute, Zuul takes it for a semaphore object: use semaphores",
+            (*place, name, "semaphore"),
+        )
     complaints.prefix = (*place, name)
     try:
         return job_definition(attributes, name, complaints, in_pipeline=True)

@@ -93,7 +93,7 @@ class Projects:
                 projects.by_name[settings.name].append(name)
             projects.hostnames.add(hostname)
         for name, project in projects.by_canonical.items():
-            found = set()
+            found: set[str] = set()
             for shadowed in project.settings.shadow:
                 resolved = projects.find(shadowed)
                 if resolved is None:
@@ -116,7 +116,8 @@ class Projects:
 
     def need(self, names: Iterable[str], path: tuple[str, ...] = ()) -> list[str]:
         """Canonical names of all. Raises `Wrong`."""
-        found, missing = [], []
+        found: list[str] = []
+        missing: list[str] = []
         for name in names:
             canonical = self.find(name)
             (missing if canonical is None else found).append(canonical or name)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import re2
-import regex
+import regex  # type: ignore[import-untyped]  # it ships no types
 
 LONGEST_PATTERN = 10_000
 SECONDS_PER_MATCH = 0.5

@@ -403,7 +403,7 @@ def _refuse_configuring(projects: tuple[TenantProject, ...], where: str) -> None
 
 
 def _projects(conf: dict[str, Any]) -> list[TenantProject]:
-    """All config-projects first, then all untrusted ones, each in listed order, a project listed again taking the later place's settings."""
+    """All config-projects first, then all untrusted ones, each in listed order."""
     config: list[TenantProject] = []
     untrusted: list[TenantProject] = []
     for connection, source in (conf.get("source") or {}).items():
