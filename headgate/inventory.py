@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import quote_plus
 
 from headgate.changes import Change
-from headgate.jobs import FrozenJob, Nodeset, Playbook
+from headgate.jobs import FrozenJob, Nodeset
 
 BUILD = "/build"
 WORK = f"{BUILD}/work"
@@ -200,7 +200,7 @@ def checks_out(job: FrozenJob, nodeset: Nodeset | None = None) -> bool:
 
 def playbook_context(job: FrozenJob) -> dict[str, Any]:
     """`zuul.playbook_context`: which playbooks and roles the job is made of."""
-    phases = {"pre_playbooks": job.pre_run, "playbooks": job.run, "post_playbooks": job.post_run}
+    phases = {"pre_playbooks": job.pre_run, "playbooks": job.run, "post_playbooks": (*job.post_run, *job.cleanup_run)}
     used = {(playbook.project, playbook.branch, playbook.trusted) for playbooks in phases.values() for playbook in playbooks}
     return {
         "playbook_projects": {
@@ -216,17 +216,7 @@ def playbook_context(job: FrozenJob) -> dict[str, Any]:
 
 def source_path(project: str, branch: str, trusted: bool) -> str:
     """Where the files of a repository that has playbooks or roles are, read-only, in the sandbox."""
-    return f"{BUILD}/{'trusted' if trusted else 'untrusted'}/{quote_plus(branch)}/{project}"
-
-
-def role_paths(playbook: Playbook) -> list[str]:
-    """The directories in which a playbook's roles are looked for, in order: a repository of roles has them in `roles/`; one that is itself
-    a role is looked for by the directory it is in, under its name."""
-    paths = []
-    for role in playbook.roles:
-        root = source_path(role.project, role.branch, role.trusted)
-        paths += [f"{root}/roles", *([root.rpartition("/")[0]] if role.implicit or role.name else [])]
-    return list(dict.fromkeys(paths))
+    return f"{BUILD}/{'trusted' if trusted else 'untrusted'}/{quote_plus(branch) or '_'}/{project}"
 
 
 def node_variables(node: NodeFacts) -> dict[str, Any]:

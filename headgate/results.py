@@ -1,13 +1,13 @@
 """What a build plays next, and what result it has: functions of its job and of what its playbooks came to.
 
 Law (Zuul's): pre-run in order until one fails; run only if all of pre-run passed, until one fails; post-run always and all of it, but
-after a failed pre-run only the levels that had begun; cleanup at the very end, even after a cancel. A failed pre-run, an unreachable
+after a failed pre-run only the levels that had begun, and after a cancel only what is marked as cleanup. A failed pre-run, an unreachable
 node or a crash of Ansible is nobody's verdict: the build is retried while attempts are left. A failed post-run spoils a success only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,47 +58,41 @@ class Verdict:
     retry: bool = False
 
 
-def script(job: FrozenJob, phase: Phase) -> tuple[Playbook, ...]:
-    """The playbooks of one phase in the order they are played."""
-    match phase:
-        case Phase.PRE:
-            return job.pre_run
-        case Phase.RUN:
-            return job.run
-        case Phase.POST:
-            return tuple(playbook for playbook in job.post_run if not playbook.cleanup)
-        case Phase.CLEANUP:
-            return tuple(playbook for playbook in job.post_run if playbook.cleanup)
+def script(job: FrozenJob) -> tuple[tuple[Phase, Playbook], ...]:
+    """Every playbook of the job in the order they are played when nothing goes wrong. A playbook of the (deprecated) cleanup-run comes
+    before the first post-run of a level above its own."""
+    end = [(Phase.POST, playbook) for playbook in job.post_run]
+    for playbook in job.cleanup_run:
+        above = (number for number, (_, other) in enumerate(end) if playbook.nesting_level > other.nesting_level)
+        end.insert(next(above, len(end)), (Phase.CLEANUP, playbook))
+    return (*((Phase.PRE, playbook) for playbook in job.pre_run), *((Phase.RUN, playbook) for playbook in job.run), *end)
 
 
 def following(job: FrozenJob, played: Sequence[Played], cancelled: bool = False) -> tuple[Phase, Playbook] | None:
     """The playbook to play after those `played` so far (in order), or None when the build has ended."""
-    done = {phase: [one for one in played if one.phase == phase] for phase in Phase}
-    for phase, playbooks in _phases(job, played, cancelled):
-        if len(done[phase]) < len(playbooks):
-            return phase, playbooks[len(done[phase])]
+    failed = {one.phase: one for one in reversed(played) if one.outcome != Outcome.OK}
+    done = [(one.phase, one.playbook) for one in played]
+    for phase, playbook in script(job):
+        if (phase, playbook) in done:
+            done.remove((phase, playbook))
+        elif _due(phase, playbook, failed, cancelled):
+            return phase, playbook
     return None
 
 
-def _phases(job: FrozenJob, played: Sequence[Played], cancelled: bool) -> Iterator[tuple[Phase, tuple[Playbook, ...]]]:
-    """Each phase with those of its playbooks that are to be played, as far as is known now."""
-    if not cancelled:
-        failed = {one.phase: one for one in reversed(played) if one.outcome != Outcome.OK}
-        post = script(job, Phase.POST)
-        if Phase.PRE in failed:
-            level = failed[Phase.PRE].playbook.nesting_level
-            post = tuple(playbook for playbook in post if playbook.nesting_level <= level)
-        else:
-            yield Phase.PRE, script(job, Phase.PRE)
-            if Phase.RUN not in failed:
-                yield Phase.RUN, script(job, Phase.RUN)
-        yield Phase.POST, post
-    yield Phase.CLEANUP, script(job, Phase.CLEANUP)
+def _due(phase: Phase, playbook: Playbook, failed: Mapping[Phase, Played], cancelled: bool) -> bool:
+    """Is it its turn, if all before it in the script have been played or left out? `failed` has the first failure of each phase."""
+    if phase in (Phase.PRE, Phase.RUN):
+        return not cancelled and Phase.PRE not in failed and Phase.RUN not in failed
+    if cancelled and not (playbook.cleanup or phase == Phase.CLEANUP):
+        return False
+    return Phase.PRE not in failed or playbook.nesting_level <= failed[Phase.PRE].playbook.nesting_level
 
 
 def succeeded(played: Sequence[Played]) -> bool:
     """`zuul_success` as post-run playbooks see it: nothing before them, nor one of them, failed."""
-    return any(one.phase == Phase.RUN for one in played) and all(one.outcome == Outcome.OK for one in played)
+    decisive = [one for one in played if one.phase != Phase.CLEANUP]
+    return any(one.phase == Phase.RUN for one in decisive) and all(one.outcome == Outcome.OK for one in decisive)
 
 
 def verdict(job: FrozenJob, played: Sequence[Played], attempt: int, said: Said = Said()) -> Verdict:
@@ -106,24 +100,26 @@ def verdict(job: FrozenJob, played: Sequence[Played], attempt: int, said: Said =
     result = _result(played, said)
     if result is not None:
         return Verdict(result)
-    if not said.retry:
-        return Verdict("FAILURE")
     return Verdict("RETRY", retry=True) if attempt < job.attempts else Verdict("RETRY_LIMIT")
 
 
 def _result(played: Sequence[Played], said: Said) -> str | None:
     """None: the attempt says nothing about the change."""
-    by_phase = {phase: [one.outcome for one in played if one.phase == phase] for phase in Phase}
-    if any(outcome != Outcome.OK for outcome in by_phase[Phase.PRE]) or not by_phase[Phase.RUN]:
-        return None
-    lost = {Outcome.UNREACHABLE, Outcome.CRASHED}
-    if lost.intersection(by_phase[Phase.RUN]) or Outcome.UNREACHABLE in by_phase[Phase.POST]:
-        return None
-    if Outcome.TIMED_OUT in by_phase[Phase.RUN]:
+    pre, run, post = ([one.outcome for one in played if one.phase == phase] for phase in (Phase.PRE, Phase.RUN, Phase.POST))
+    if any(outcome != Outcome.OK for outcome in pre):
+        return None if said.retry else "FAILURE"
+    last = run[-1] if run else None
+    if last is None or last in (Outcome.UNREACHABLE, Outcome.CRASHED):
+        if not said.failure_output or last is None:
+            return None
+        return "FAILURE" if last == Outcome.UNREACHABLE else "ERROR"
+    if last == Outcome.TIMED_OUT:
         return "TIMED_OUT"
-    if Outcome.FAILED in by_phase[Phase.RUN] or said.failure_output:
+    if Outcome.UNREACHABLE in post and not said.failure_output:
+        return None
+    if last == Outcome.FAILED or said.failure_output:
         return "FAILURE"
-    return "SUCCESS" if all(outcome == Outcome.OK for outcome in by_phase[Phase.POST]) else "POST_FAILURE"
+    return "SUCCESS" if all(outcome == Outcome.OK for outcome in post) else "POST_FAILURE"
 
 
 CLEANUP_SECONDS = 300.0

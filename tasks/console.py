@@ -7,10 +7,26 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import re2
 
 from headgate.results import Phase, Played
 from tasks.ansible.streaming import stamp
+
+
+def matches(path: Path, start: int, expressions: Sequence[str]) -> bool:
+    """Does a line that a host wrote into the console since byte `start` begin with what one of the (RE2) expressions matches?"""
+    compiled = [re2.compile(expression) for expression in expressions]
+    with path.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            _, _, said = line.decode(errors="replace").rstrip("\n").partition(" | ")
+            _, separator, text = said.partition(" | ")
+            if separator and any(expression.match(text) for expression in compiled):
+                return True
+    return False
 
 
 class BuildConsole:

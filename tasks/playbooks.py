@@ -28,9 +28,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote_plus
 
 import yaml
 
+from headgate.configuration.roles import implicit_role_name
 from headgate.inventory import (
     BUILD,
     INVENTORY,
@@ -39,14 +41,13 @@ from headgate.inventory import (
     checks_out,
     inventory,
     known_hosts,
-    role_paths,
     source_path,
     workspace_path,
 )
 from headgate.jobs import FrozenJob, Nodeset, Playbook
-from headgate.results import Outcome, Phase, Played, Said, Verdict, following, seconds_left, succeeded, verdict
+from headgate.results import Outcome, Phase, Played, Said, Verdict, following, script, seconds_left, succeeded, verdict
 from providers.base import Node
-from tasks.console import BuildConsole
+from tasks.console import BuildConsole, matches
 from tasks.git import Caches, git_environment
 from tasks.playbook_runner import PlaybookEnd, in_own_thread, run
 from tasks.processes import communicate, start_process
@@ -100,10 +101,14 @@ class BuildOutcome:
     warnings: tuple[str, ...] = ()
 
 
+def playbooks_of(job: FrozenJob) -> tuple[Playbook, ...]:
+    return tuple(playbook for _, playbook in script(job))
+
+
 def sources_of(job: FrozenJob) -> tuple[Source, ...]:
     """Every repository that the job's playbooks or their roles come from, each once."""
     found: dict[Source, None] = {}
-    for playbook in (*job.pre_run, *job.run, *job.post_run):
+    for playbook in playbooks_of(job):
         found[Source(playbook.project, playbook.branch, playbook.trusted)] = None
         for role in playbook.roles:
             found[Source(role.project, role.branch, role.trusted)] = None
@@ -117,12 +122,14 @@ class Build:
         self.plan = plan
         self.played: list[Played] = []
         self.warnings: list[str] = []
+        self.failure_output = False
         self.console_path = plan.directory / "console.log"
         self.logs = plan.directory / "logs"
         self._sandboxes: dict[bool, Sandbox] = {}
         self._agent: Sandbox | None = None
         self._zygote: Zygote | None = None
         self._exports: dict[Source, Path] = {}
+        self._roles: dict[Playbook, list[str]] = {}
 
     async def __aenter__(self) -> Self:
         await self.prepare()
@@ -159,6 +166,8 @@ class Build:
         try:
             for source, commit in self.plan.sources.items():
                 self._exports[source] = await self.plan.caches.export(source.project, commit, self.plan.exports)
+            for playbook in playbooks_of(self.plan.job):
+                self._roles[playbook] = self._prepare_playbook(playbook)
             files = checks_out(self.plan.job, self.plan.nodeset)
             await make_workspace(self.plan.caches, self.checkouts, directory / "work", files)
         except (LookupError, WorkspaceProblem) as problem:
@@ -166,6 +175,30 @@ class Build:
         self._zygote = await zygote()
         if self.plan.private_key is not None and any(node.connection == "ssh" for node in nodes):
             await self._start_agent()
+
+    def _prepare_playbook(self, playbook: Playbook) -> list[str]:
+        """The directories, inside the sandbox, in which its roles are looked for. A repository with `tasks/` is one role; it gets a
+        directory that has it under its name. Raises `BuildProblem`."""
+        if not (self._exports[Source(playbook.project, playbook.branch, playbook.trusted)] / playbook.path).is_file():
+            raise BuildProblem(f"there is no playbook {playbook.path} in {playbook.project} at {playbook.branch}")
+        paths = []
+        for role in playbook.roles:
+            files = self._exports[Source(role.project, role.branch, role.trusted)]
+            root = source_path(role.project, role.branch, role.trusted)
+            if (files / "tasks").is_dir():
+                name = role.name or implicit_role_name(role.project)
+                if not name.strip(".") or "/" in name:
+                    raise BuildProblem(f"role name {name!r} of {role.project} is not a name")
+                directory = f"roles/{quote_plus(root)}"
+                (self.plan.directory / "ansible" / directory).mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    (self.plan.directory / "ansible" / directory / name).symlink_to(root)
+                paths.append(f"{BUILD}/ansible/{directory}")
+            elif (files / "roles").is_dir():
+                paths.append(f"{root}/roles")
+            elif not role.implicit:
+                raise BuildProblem(f"{role.project} at {role.branch or 'its branch'} has no roles: neither tasks/ nor roles/ is there")
+        return paths
 
     async def _start_agent(self) -> None:
         """An agent with the build's key, in a sandbox of its own: playbooks can use the key and cannot read it."""
@@ -242,9 +275,10 @@ class Build:
         """Play one playbook and append what it came to to `played`. `secrets` are the decrypted values by variable name; they exist for
         this playbook only and are blotted out of the console. Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
         source = f"{playbook.project}: {playbook.path}@{playbook.branch}"
-        if phase == Phase.POST:
+        if phase in (Phase.POST, Phase.CLEANUP):
             self._show_console_in_logs()
         self.console.begins(phase, source, playbook.trusted)
+        start = self.console_path.stat().st_size
         began = time.monotonic()
         end: PlaybookEnd | None = None
         try:
@@ -256,6 +290,10 @@ class Build:
             outcome, why = outcome_of(end)
         played = Played(phase, playbook, outcome, time.monotonic() - began)
         self.played.append(played)
+        if self.plan.job.failure_output and not self.failure_output and phase in (Phase.PRE, Phase.RUN):
+            self.failure_output = await asyncio.to_thread(matches, self.console_path, start, self.plan.job.failure_output)
+            if self.failure_output:
+                self.console.say("a line above matches the job's failure-output: whatever follows, this is a failure")
         self.console.ends(played, source, why)
         return played
 
@@ -302,7 +340,7 @@ class Build:
             "arguments": ["ansible-playbook", *([] if secrets else ["-i", INVENTORY]), "-e", json.dumps(extra), f"{root}/{playbook.path}"],
             "environment": {**environment(USER, self._home), **ansible_environment(self._zygote.directory), **home},
             "directory": f"{BUILD}/work",
-            "roles": role_paths(playbook),
+            "roles": self._roles[playbook],
             "console": str(self.console_path),
             "redact": list(texts(secrets)),
             "homes": self._local_homes,
@@ -333,7 +371,7 @@ class Build:
 
     def said(self) -> Said:
         zuul = self.returned()["data"].get("zuul")
-        return Said(retry=not (isinstance(zuul, dict) and zuul.get("retry") is False))
+        return Said(retry=not (isinstance(zuul, dict) and zuul.get("retry") is False), failure_output=self.failure_output)
 
     def _kill_now(self) -> None:
         for sandbox in self._sandboxes.values():

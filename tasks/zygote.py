@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,8 @@ class Zygote:
 
     process: subprocess.Popen[bytes]
     directory: Path
+    owner: int
+    """The process that started it. One forked from that has to start its own."""
 
     @classmethod
     def start(cls) -> Zygote:
@@ -66,7 +69,7 @@ class Zygote:
                 stderr=err,
                 cwd=directory,
             )
-        zygote = cls(process, directory)
+        zygote = cls(process, directory, os.getpid())
         late = threading.Timer(START_SECONDS, process.kill)
         late.start()
         assert process.stdout is not None
@@ -81,7 +84,7 @@ class Zygote:
 
     @property
     def alive(self) -> bool:
-        return self.process.poll() is None
+        return self.owner == os.getpid() and self.process.poll() is None
 
     def binds(self) -> tuple[Bind, ...]:
         """What every sandbox needs of it."""
@@ -92,7 +95,9 @@ class Zygote:
         return [sys.executable, "-I", "-S", str(CLIENT), str(self.directory / "socket"), request]
 
     def stop(self) -> None:
-        """End it; playbooks going on are not touched. Repeatable."""
+        """End it; playbooks going on are not touched. Repeatable; nothing in a process that has not started it."""
+        if self.owner != os.getpid():
+            return
         atexit.unregister(self.stop)
         self.process.kill()
         self.process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import re
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from headgate.jobs import RoleSource
+from headgate.jobs import Playbook, RoleSource
 from headgate.results import Outcome, Phase, Verdict, following
-from tasks.playbooks import Build, BuildPlan, run_build, sources_of
+from tasks.playbooks import Build, BuildPlan, BuildProblem, run_build
 from tasks.sandbox import Bind, Sandbox, SandboxProblem
 from tasks.zygote import zygote
 from tests.services.workshop import PROJECT, Workshop, inside, processes, tasks, until_gone, until_running
@@ -314,6 +315,18 @@ async def test_a_secret_is_known_to_its_playbook_only_and_never_shown(workshop: 
     assert b"hunter2" not in (plan.directory / "console.log").read_bytes()
 
 
+async def test_failure_output_is_a_failure_even_if_the_run_passes(workshop: Workshop) -> None:
+    node = workshop.local_node()
+    plan = await workshop.plan(
+        run=tasks("{shell: 'echo fine; echo 12 tests failed'}"), nodes={"primary": node}, failure_output=(r"\d+ tests failed",)
+    )
+    assert (await run_build(plan)).verdict == Verdict("FAILURE")
+    harmless = await workshop.plan(
+        run=tasks("{shell: echo no 12 tests failed}"), nodes={"primary": node}, failure_output=(r"\d+ tests failed",)
+    )
+    assert (await run_build(harmless)).verdict == Verdict("SUCCESS")
+
+
 async def test_no_log_stays_silent(workshop: Workshop) -> None:
     plan = await workshop.plan(run=tasks("{shell: echo quiet-please, no_log: true}"), nodes={"primary": workshop.local_node()})
     await run_build(plan)
@@ -340,18 +353,36 @@ async def test_pre_run_that_returns_retry_false_is_a_failure(workshop: Workshop)
     assert "hopeless" in workshop.said(plan, "localhost")
 
 
-async def test_roles_come_from_the_repositories_a_playbook_names(workshop: Workshop) -> None:
-    plan = await workshop.plan(
-        run="- hosts: all\n  gather_facts: false\n  roles: [greet]\n",
-        files={"roles/greet/tasks/main.yaml": "- command: echo hello from a role\n"},
-        nodes={"primary": workshop.local_node()},
-    )
-    job = plan.job
-    playbook = plan.job.run[0]
-    object.__setattr__(playbook, "roles", (RoleSource(PROJECT, "main", False),))
+@pytest.mark.parametrize(
+    ("files", "role"),
+    [
+        ({"roles/greet/tasks/main.yaml": "- command: echo hello from a role\n"}, RoleSource(PROJECT, "main", False)),
+        ({"tasks/main.yaml": "- command: echo hello from a role\n"}, RoleSource(PROJECT, "main", False, name="greet")),
+    ],
+    ids=["repository of roles", "repository that is a role"],
+)
+async def test_roles_come_from_the_repositories_a_playbook_names(workshop: Workshop, files: dict[str, str], role: RoleSource) -> None:
+    use = "- hosts: all\n  gather_facts: false\n  roles: [greet]\n"
+    plan = await workshop.plan(run=use, files=files, nodes={"primary": workshop.local_node()}, roles=(role,))
     assert (await run_build(plan)).verdict == Verdict("SUCCESS"), workshop.console(plan)
-    assert sources_of(job) == tuple(plan.sources)
     assert workshop.said(plan)[0] == "hello from a role"
+
+
+async def test_a_repository_without_roles_or_a_missing_playbook_is_one_sentence(workshop: Workshop) -> None:
+    run = tasks("{shell: echo never}")
+    implicit = await workshop.plan(
+        run=run, nodes={"primary": workshop.local_node()}, roles=(RoleSource(PROJECT, "main", False, implicit=True),)
+    )
+    async with Build(implicit):
+        pass
+    explicit = await workshop.plan(run=run, roles=(RoleSource(PROJECT, "main", False),))
+    with pytest.raises(BuildProblem, match=r"nova at main has no roles: neither tasks/ nor roles/ is there"):
+        await Build(explicit).prepare()
+    lost = dataclasses.replace(
+        explicit, job=dataclasses.replace(explicit.job, run=(Playbook(PROJECT, "main", "playbooks/gone.yaml", False),))
+    )
+    with pytest.raises(BuildProblem, match=r"there is no playbook playbooks/gone.yaml in .*nova at main"):
+        await Build(lost).prepare()
 
 
 async def test_facts_last_from_playbook_to_playbook(workshop: Workshop) -> None:

@@ -17,7 +17,7 @@ def playbook(name: str, level: int = 0, cleanup: bool = False) -> Playbook:
 BASE_PRE, CHILD_PRE = playbook("base-pre", 0), playbook("child-pre", 1)
 RUN, SECOND_RUN = playbook("run", 1), playbook("run-2", 1)
 CHILD_POST, BASE_POST, CLEANUP = playbook("child-post", 1), playbook("base-post", 0), playbook("cleanup", 0, cleanup=True)
-JOB = FrozenJob("job", pre_run=(BASE_PRE, CHILD_PRE), run=(RUN, SECOND_RUN), post_run=(CHILD_POST, BASE_POST, CLEANUP))
+JOB = FrozenJob("job", pre_run=(BASE_PRE, CHILD_PRE), run=(RUN, SECOND_RUN), post_run=(CHILD_POST, BASE_POST), cleanup_run=(CLEANUP,))
 PHASES = {
     BASE_PRE: Phase.PRE,
     CHILD_PRE: Phase.PRE,
@@ -77,6 +77,7 @@ def test_a_cancelled_build_goes_on_with_cleanup_only(after: int) -> None:
         ({BASE_POST: Outcome.TIMED_OUT}, "POST_FAILURE"),
         ({RUN: Outcome.FAILED, BASE_POST: Outcome.FAILED}, "FAILURE"),
         ({RUN: Outcome.TIMED_OUT, BASE_POST: Outcome.FAILED}, "TIMED_OUT"),
+        ({RUN: Outcome.TIMED_OUT, BASE_POST: Outcome.UNREACHABLE}, "TIMED_OUT"),
         ({CLEANUP: Outcome.FAILED}, "SUCCESS"),
         ({BASE_PRE: Outcome.FAILED}, None),
         ({CHILD_PRE: Outcome.TIMED_OUT}, None),
@@ -100,12 +101,37 @@ def test_the_last_attempt_is_the_retry_limit() -> None:
     ]
 
 
-def test_pre_run_that_forbids_a_retry_is_a_failure() -> None:
+def test_pre_run_that_forbids_a_retry_is_a_failure_but_a_lost_node_is_not() -> None:
     assert verdict(JOB, history({BASE_PRE: Outcome.FAILED}), 1, Said(retry=False)) == Verdict("FAILURE")
+    assert verdict(JOB, history({RUN: Outcome.UNREACHABLE}), 1, Said(retry=False)).retry
 
 
-def test_failure_output_makes_a_passing_job_fail() -> None:
-    assert verdict(JOB, history({}), 1, Said(failure_output=True)) == Verdict("FAILURE")
+@pytest.mark.parametrize(
+    ("bad", "result"),
+    [
+        ({}, "FAILURE"),
+        ({BASE_POST: Outcome.FAILED}, "FAILURE"),
+        ({RUN: Outcome.UNREACHABLE}, "FAILURE"),
+        ({RUN: Outcome.CRASHED}, "ERROR"),
+        ({BASE_POST: Outcome.UNREACHABLE}, "FAILURE"),
+    ],
+)
+def test_failure_output_decides_even_if_the_job_passes_or_is_lost_later(bad: dict[Playbook, Outcome], result: str) -> None:
+    assert verdict(JOB, history(bad), 1, Said(failure_output=True)) == Verdict(result)
+
+
+def test_post_run_marked_as_cleanup_keeps_its_place_counts_and_plays_after_a_cancel() -> None:
+    marked = playbook("marked", 1, cleanup=True)
+    job = FrozenJob("job", run=(RUN,), post_run=(marked, BASE_POST))
+    assert names(history({}, job)) == ["run", "marked", "base-post"]
+    assert names(history({}, job, cancelled_after=1)) == ["run", "marked"]
+    assert verdict(job, history({marked: Outcome.FAILED}, job), 1) == Verdict("POST_FAILURE")
+
+
+def test_cleanup_run_comes_before_the_post_run_of_the_levels_above() -> None:
+    cleanup = playbook("child-cleanup", 1)
+    job = FrozenJob("job", run=(RUN,), post_run=(CHILD_POST, BASE_POST), cleanup_run=(cleanup,))
+    assert names(history({}, job)) == ["run", "child-post", "child-cleanup", "base-post"]
 
 
 def test_a_build_that_never_reached_its_node_is_retried() -> None:

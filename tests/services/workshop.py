@@ -17,7 +17,7 @@ from typing import Any
 
 from headgate.changes import Change
 from headgate.inventory import BuildFacts, ItemChange, ProjectState
-from headgate.jobs import FrozenJob, GroupUse, Nodeset, NodeUse, Playbook
+from headgate.jobs import FrozenJob, GroupUse, Nodeset, NodeUse, Playbook, RoleSource
 from providers.base import Node
 from tasks.git import Caches
 from tasks.playbooks import BuildPlan, sources_of
@@ -86,6 +86,7 @@ class Workshop:
         groups: Mapping[str, tuple[str, ...]] | None = None,
         files: Mapping[str, str] | None = None,
         trusted: bool = False,
+        roles: tuple[RoleSource, ...] = (),
         private_key: Path | None = None,
         facts: Mapping[str, Any] | None = None,
         **attributes: Any,
@@ -99,7 +100,7 @@ class Workshop:
             for number, text in enumerate((texts,) if isinstance(texts, str) else texts):
                 path = f"playbooks/{self.count}/{phase}-{number}.yaml"
                 written[path] = text
-                played.append(Playbook(PROJECT, "main", path, trusted, cleanup=phase == "cleanup"))
+                played.append(Playbook(PROJECT, "main", path, trusted, roles=roles))
             phases[phase] = tuple(played)
         self.upstream.commit(f"playbooks of build {self.count}", written)
         await self.caches.fetch(PROJECT, str(self.upstream.path))
@@ -114,7 +115,8 @@ class Workshop:
             f"job-{self.count}",
             pre_run=phases["pre"],
             run=phases["run"],
-            post_run=(*phases["post"], *phases["cleanup"]),
+            post_run=phases["post"],
+            cleanup_run=phases["cleanup"],
             nodesets=(nodeset,),
             **attributes,
         )
