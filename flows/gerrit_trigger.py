@@ -15,14 +15,16 @@ from prefect import Task, flow
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType, TaskRunResult
 from prefect.context import FlowRunContext
+from prefect.exceptions import CancelledRun
 from prefect.states import Completed, Failed, Pending
 
 from flows.cancellation import cancellable
 from headgate.builds import CANCELED, NOOP, SKIPPED, SUCCESS, next_jobs, results
 from headgate.jobs import FrozenJob
+from headgate.queues import CANCELLED, REPORTED
 from headgate.records import Build, Buildset, Item
 from tasks.buildsets import prepare_buildset
-from tasks.prefect_api import RUNS_TOPIC, cancel_run, create_run
+from tasks.prefect_api import cancel_run, create_run, runs_topic, start_again
 from tasks.reporting import report_result, report_start
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
@@ -39,12 +41,18 @@ async def gerrit_trigger(item: str) -> State[Any]:
     found = await this.store.item(item)
     if found is None:
         return Failed(message=f"There is no item {item}.")
-    if found.dequeued is not None and found.reason != "reported":
+    back = found.reason == CANCELLED and await this.store.come_back(item)
+    if found.dequeued is not None and found.reason != REPORTED and not back:
         return Completed(name="Dequeued", message=f"The change has left the pipeline: {found.reason}")
-    await report_start(item)
-    buildset = await prepare_buildset(item)
-    await Jobs(this, found, buildset).run()
-    outcome = await report_result(item)
+    try:
+        await report_start(item)
+        buildset = await prepare_buildset(item)
+        await Jobs(this, found, buildset).run()
+        outcome = await report_result(item)
+    except (asyncio.CancelledError, CancelledRun):
+        if not this.stopping:
+            await asyncio.shield(this.store.leave_cancelled(item))
+        raise
     finished = Completed if outcome.result == SUCCESS else Failed
     return finished(name=outcome.result.capitalize() if outcome.result not in (SUCCESS, "FAILURE") else None, message=outcome.summary)
 
@@ -91,7 +99,7 @@ class Jobs:
         started = [name for name in step.start if name != NOOP]
         await asyncio.gather(*(self._start(self._graph[name]) for name in started))
         if started:
-            await self._this.store.tell(RUNS_TOPIC)
+            await self._this.store.tell(runs_topic("jobs"))
         return step.done or (bool(noops) and await self._step())
 
     async def _end(self, job: FrozenJob, result: str, message: str = "") -> None:
@@ -133,6 +141,9 @@ class Jobs:
             tags=[f"job:{job.name}", f"change:{change.number}", f"project:{change.project}", f"pipeline:{self._item.pipeline}"],
             parent_task_run=parent,
         )
+        if run.state is not None and run.state.is_final() and not run.state.is_crashed():
+            # it was cancelled with its change; a crashed one is started again by the reconciler
+            await start_again(self._this.prefect, run.id, "Its job has no result.")
         self._runs[job.name] = run.id
 
     async def _record_lost(self) -> None:

@@ -16,12 +16,15 @@ from headgate.nodes import Offer
 from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSpec
 from providers.registry import offer
 from tasks.effects import effect
-from tasks.node_store import TOPIC, StoredNode
+from tasks.node_store import StoredNode, request_topic
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
 
 LAUNCH_SECONDS = 3600
 """How long one launch may take; Nodepool's launch-timeout."""
+
+PASS_SECONDS = 30.0
+"""A request that waits for room is told when there is some; this is for a notification that got lost."""
 
 
 class NodeFailure(Exception):
@@ -69,7 +72,10 @@ async def release_nodes(request_id: str) -> None:
     this = await runtime()
     await this.nodes.release(request_id)
     gone = (destroy_node(node.id, node.provider) for node in await this.nodes.nodes_of(request_id) if node.state == "deleting")
-    for outcome in await asyncio.gather(*gone, return_exceptions=True):
+    outcomes = await asyncio.gather(*gone, return_exceptions=True)
+    if outcomes and await this.nodes.open_requests():
+        await this.nodes.decide(await offers(this), new_id)  # what was given back may be what somebody waits for
+    for outcome in outcomes:
         if isinstance(outcome, BaseException) and not isinstance(outcome, DestroyFailed):
             raise outcome
 
@@ -81,10 +87,10 @@ async def provision_nodes(request_id: str, build_name: str, public_key: str) -> 
     this = await runtime()
     launches: dict[str, asyncio.Task[None]] = {}
     try:
-        async with this.store.watch(TOPIC) as changed:
+        async with this.store.watch(request_topic(request_id)) as changed:
+            await this.nodes.decide(await offers(this), new_id)
             while True:
                 changed.clear()
-                await this.nodes.decide(await offers(this), new_id)
                 request = await this.nodes.request(request_id)
                 if request is None or request.state in ("failed", "released"):
                     raise NodeFailure(request.reason if request and request.state == "failed" else "the request was withdrawn")
@@ -97,22 +103,25 @@ async def provision_nodes(request_id: str, build_name: str, public_key: str) -> 
                         launches[node.id] = asyncio.create_task(_launch(this, node, public_key))
                     elif node.state == "deleting":
                         await destroy_node(node.id, node.provider)
-                await _wait(changed, launches)
+                if not await _wait(changed, launches):
+                    await this.nodes.decide(await offers(this), new_id)
     finally:
         for launch in launches.values():
             launch.cancel()
         await asyncio.gather(*launches.values(), return_exceptions=True)
 
 
-async def _wait(changed: asyncio.Event, launches: dict[str, asyncio.Task[None]]) -> None:
-    """Until something changed; a launch that broke is an error of ours and shown as such."""
+async def _wait(changed: asyncio.Event, launches: dict[str, asyncio.Task[None]]) -> bool:
+    """Until somebody changed the request (True), or a launch of ours has ended or a while has passed: then another pass is due.
+    A launch that broke is an error of ours and shown as such."""
     told = asyncio.create_task(changed.wait())
     pending = [launch for launch in launches.values() if not launch.done()]
-    done, _ = await asyncio.wait([told, *pending], return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait([told, *pending], return_when=asyncio.FIRST_COMPLETED, timeout=PASS_SECONDS)
     told.cancel()
-    for launch in done:
-        if launch is not told:
-            launch.result()
+    ended = [launch for launch in done if launch is not told]
+    for launch in ended:
+        launch.result()
+    return bool(done) and not ended
 
 
 def _in_order(labels: tuple[str, ...], nodes: list[StoredNode]) -> list[Node]:

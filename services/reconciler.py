@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import StateType
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.registry import POOLS
-from tasks.prefect_api import RUNS_TOPIC, mark_crashed, start_again
+from tasks.prefect_api import ALL_RUNS, mark_crashed, start_again
 from tasks.runtime import Runtime
 
 logger = logging.getLogger("headgate.reconciler")
@@ -62,7 +62,7 @@ class Reconciler:
             again |= await self._unclaimed()
             again |= await self._stuck_items()
         if again:
-            await self._store.tell(RUNS_TOPIC)
+            await self._store.tell(*ALL_RUNS)
 
     async def _dead_workers(self) -> bool:
         """Runs of workers that are gone are marked as crashed and start again."""
@@ -111,14 +111,19 @@ class Reconciler:
         return found
 
     async def _stuck_items(self) -> bool:
-        """Live items whose run has ended without a report: it starts again."""
+        """Live items whose run has ended without a report: it starts again, unless somebody cancelled it before it began."""
         live = {UUID(item.flow_run): item for item in await self._store.live_items() if item.flow_run is not None}
         if not live:
             return False
-        over = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.FAILED, StateType.CRASHED, StateType.COMPLETED]))
+        over = FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=[StateType.FAILED, StateType.CRASHED, StateType.COMPLETED, StateType.CANCELLED])
+        )
         runs = await self._runtime.prefect.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(live)), state=over))
         found = False
         for run in runs:
+            if run.state is not None and run.state.is_cancelled():
+                await self._store.leave_cancelled(live[run.id].id)
+                continue
             logger.warning("The run of %s ended without a report; it starts again.", live[run.id].change)
             found |= await start_again(self._runtime.prefect, run.id, "It ended without a report.")
         return found

@@ -7,7 +7,7 @@ from uuid import UUID
 from headgate.builds import SKIPPED, SUCCESS, current
 from headgate.problems import Problem
 from headgate.records import Build
-from tasks.prefect_api import RUNS_TOPIC, start_again
+from tasks.prefect_api import ALL_RUNS, start_again
 from tasks.runtime import Runtime
 
 
@@ -21,7 +21,7 @@ async def rerun(runtime: Runtime, what: str) -> list[Build]:
             raise Problem(f"The build {build.id} of {build.job} has not ended yet.")
         if build.flow_run is None or not await start_again(runtime.prefect, UUID(build.flow_run), "Somebody asked for it."):
             raise Problem(f"The build {build.id} of {build.job} has no flow run that could start again.")
-    await runtime.store.tell(RUNS_TOPIC)
+    await runtime.store.tell(*ALL_RUNS)
     return builds
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections import Counter, deque
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from prefect.flow_engine import run_flow_async
 from prefect.states import Cancelled, Pending
 
 from flows.registry import FLOWS
+from tasks.prefect_api import runs_topic
 from tasks.store import Store
 
 logger = logging.getLogger("headgate.worker")
@@ -44,18 +44,19 @@ class Runs:
         self._limits = limits
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._running: Counter[str] = Counter()
-        self._hungry: dict[str, Callable[[], Awaitable[object]]] = {}
+        self._hungry: set[str] = set()
+        self.recent: deque[UUID] = deque(maxlen=500)
+        """Runs begun lately: Prefect's events about their creation come after the fact."""
         self._flow_names: dict[UUID, str] = {}
-        self._background: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     def room(self, pool: str) -> int:
         """How many more runs of `pool` fit."""
         return 0 if self._stopping else self._limits[pool] - self._running[pool]
 
-    def ask_when_room(self, pool: str, ask: Callable[[], Awaitable[object]]) -> None:
-        """Call `ask` once as soon as a run of `pool` has ended."""
-        self._hungry[pool] = ask
+    def tell_when_ended(self, pool: str) -> None:
+        """Tell every worker of `pool` once when the next run of it has ended here: there may be room."""
+        self._hungry.add(pool)
 
     async def begin(self, flow_run: FlowRun, pool: str) -> bool:
         """Start `flow_run` here, unless there is no room, it runs already, or another worker has claimed it."""
@@ -65,6 +66,7 @@ class Runs:
         if not await self._store.claim(str(flow_run.id), self._worker_id):
             self._running[pool] -= 1
             return False
+        self.recent.append(flow_run.id)
         self._tasks[flow_run.id] = asyncio.create_task(self._run(flow_run, pool), name=f"run {flow_run.name}")
         return True
 
@@ -89,17 +91,9 @@ class Runs:
         if cancelled:
             await self._client.set_flow_run_state(flow_run.id, Cancelled(message="Cancelled."), force=True)
         await self._store.unclaim(str(flow_run.id), self._worker_id)
-        ask = self._hungry.pop(pool, None)
-        if ask is not None:
-            self._spawn(ask)
-
-    def _spawn(self, ask: Callable[[], Awaitable[object]]) -> None:
-        async def call() -> None:
-            await ask()
-
-        task = asyncio.create_task(call())
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        if pool in self._hungry:
+            self._hungry.discard(pool)
+            await self._store.tell(runs_topic(pool))
 
     async def _flow_name(self, flow_id: UUID) -> str:
         if flow_id not in self._flow_names:

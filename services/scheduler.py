@@ -25,7 +25,7 @@ from headgate.records import Item
 from services.reconciler import Reconciler
 from tasks.connections import Connection, ConnectionProblem
 from tasks.database import Lease
-from tasks.prefect_api import RUNS_TOPIC, cancel_run, create_run
+from tasks.prefect_api import cancel_run, create_run, runs_topic
 from tasks.runtime import Runtime
 from tasks.store import new_id
 
@@ -160,7 +160,7 @@ class Scheduler:
         todo = actions(await self._store.unfinished_items())
         await asyncio.gather(*(self._act(action) for action in todo))
         if any(isinstance(action, StartItem) for action in todo):
-            await self._store.tell(RUNS_TOPIC)
+            await self._store.tell(runs_topic("changes"))
 
     async def _act(self, action: StartItem | CancelItem) -> None:
         if isinstance(action, StartItem):

@@ -24,20 +24,22 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.flow_engine import run_flow_async
 from prefect.workers.base import BaseJobConfiguration, BaseWorker, BaseWorkerResult
+from sqlalchemy.exc import SQLAlchemyError
 
 from flows.registry import FLOWS, POOLS
 from headgate.settings import Settings
 from services.prefect_server import wait_for_prefect
 from services.runs import Runs, without_deployment
 from tasks.database import Lease, lease_key
-from tasks.prefect_api import RUNS_TOPIC
+from tasks.prefect_api import runs_topic
 from tasks.runtime import Runtime, set_runtime
 from tasks.store import new_id
 
 logger = logging.getLogger("headgate.worker")
 
 CANCELLING = "prefect.flow-run.Cancelling"
-STARTABLE = ["prefect.flow-run.Scheduled", "prefect.flow-run.AwaitingRetry", "prefect.flow-run.Late"]
+SCHEDULED = "prefect.flow-run.Scheduled"
+STARTABLE = [SCHEDULED, "prefect.flow-run.AwaitingRetry", "prefect.flow-run.Late"]
 SWEEP_SECONDS = 10.0
 """How often a worker looks by itself for runs to cancel, in case Prefect's event got lost."""
 
@@ -59,7 +61,7 @@ class HeadgateWorker(BaseWorker[BaseJobConfiguration, Any, WarmResult]):
         super().__init__(work_pool_name, prefetch_seconds=0, **options)
         self.pool = work_pool_name
         self._runs = runs
-        self._asking = asyncio.Lock()
+        self._wanted = asyncio.Event()
 
     async def run(self, flow_run: FlowRun, configuration: BaseJobConfiguration, task_status: Any = None) -> WarmResult:
         """Run one flow run to its end."""
@@ -70,29 +72,50 @@ class HeadgateWorker(BaseWorker[BaseJobConfiguration, Any, WarmResult]):
         return WarmResult(status_code=0 if state is not None and not state.is_crashed() else 1, identifier=str(os.getpid()))
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Ask Prefect which runs of this pool may start, and begin them here."""
+        """Called by Prefect's own poll."""
         if self._runs is None:
             return await super().get_and_submit_flow_runs()
-        if not self._has_successfully_synced:
-            return []
-        async with self._asking:
-            if self._runs.room(self.pool) <= 0:
-                self._runs.ask_when_room(self.pool, self.get_and_submit_flow_runs)
-                return []
+        self.want()
+        return []
+
+    def want(self) -> None:
+        """Ask for runs soon: many wishes at once are one question."""
+        self._wanted.set()
+
+    async def keep_asking(self) -> None:
+        """Whenever it is wanted, ask Prefect which runs of this pool may start, and begin them here."""
+        assert self._runs is not None
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if not self._has_successfully_synced:
+                continue
+            try:
+                await self._ask(self._runs)
+            except (httpx.HTTPError, SQLAlchemyError) as problem:
+                logger.warning("Runs of %s cannot be asked for (%s); trying again.", self.pool, problem)
+                await asyncio.sleep(1)
+                self.want()
+
+    async def _ask(self, runs: Runs) -> None:
+        offered: list[FlowRun] = []
+        begun = 0
+        if runs.room(self.pool) > 0:
             offered = [response.flow_run for response in await self._get_scheduled_flow_runs()]
-            begun = [flow_run for flow_run in offered if await self._runs.begin(flow_run, self.pool)]
-        if len(begun) < len(offered) or self._runs.room(self.pool) <= 0:
-            self._runs.ask_when_room(self.pool, self.get_and_submit_flow_runs)
-        return begun
+            for flow_run in offered:
+                begun += await runs.begin(flow_run, self.pool)
+        # whatever limits the pool, here or at Prefect, may let another run in when one has ended
+        if begun < len(offered) or runs.room(self.pool) <= 0 or self.work_pool.concurrency_limit is not None:
+            runs.tell_when_ended(self.pool)
 
 
-async def _ask_when_told(runtime: Runtime, workers: list[HeadgateWorker]) -> None:
-    """Ask at once whenever somebody says that a run was created."""
-    async with runtime.store.watch(RUNS_TOPIC) as told:
+async def _ask_when_told(runtime: Runtime, worker: HeadgateWorker) -> None:
+    """Ask at once whenever somebody says that a run of the pool was created, or could start now."""
+    async with runtime.store.watch(runs_topic(worker.pool)) as told:
         while True:
             await told.wait()
             told.clear()
-            await asyncio.gather(*(worker.get_and_submit_flow_runs() for worker in workers))
+            worker.want()
 
 
 async def _follow_prefect(runs: Runs, workers: list[HeadgateWorker]) -> None:
@@ -104,8 +127,9 @@ async def _follow_prefect(runs: Runs, workers: list[HeadgateWorker]) -> None:
                 async for event in events:
                     if event.event == CANCELLING:
                         runs.cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
-                    else:
-                        await asyncio.gather(*(worker.get_and_submit_flow_runs() for worker in workers))
+                    elif event.event != SCHEDULED or UUID(event.resource.id.removeprefix("prefect.flow-run.")) not in runs.recent:
+                        for worker in workers:
+                            worker.want()
         except (OSError, httpx.HTTPError, websockets.WebSocketException) as problem:
             logger.warning("Prefect's events are out of reach (%s); trying again.", problem)
             await asyncio.sleep(2)
@@ -143,7 +167,8 @@ async def serve(settings: Settings, stop: asyncio.Event, pools: tuple[str, ...] 
         workers = [HeadgateWorker(pool, runs=runs, name=f"{hostname}-{os.getpid()}", create_pool_if_not_found=True) for pool in pools]
         loops = [asyncio.create_task(worker.start(printer=lambda *_: None), name=f"pool {worker.pool}") for worker in workers]
         loops += [
-            asyncio.create_task(_ask_when_told(runtime, workers), name="notifications"),
+            *(asyncio.create_task(_ask_when_told(runtime, worker), name=f"notifications of {worker.pool}") for worker in workers),
+            *(asyncio.create_task(worker.keep_asking(), name=f"runs of {worker.pool}") for worker in workers),
             asyncio.create_task(_follow_prefect(runs, workers), name="Prefect's events"),
             asyncio.create_task(_sweep_cancelling(client, runs), name="cancellations"),
         ]
@@ -155,6 +180,7 @@ async def serve(settings: Settings, stop: asyncio.Event, pools: tuple[str, ...] 
                 if task in loops:
                     task.result()
         finally:
+            runtime.stopping = True
             await runs.stop()
             for task in [*loops, *waiting]:
                 task.cancel()

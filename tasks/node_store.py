@@ -1,7 +1,8 @@
 """Node requests and nodes in the store, and the pass that applies the rules of `headgate.nodes` to them.
 
 A pass runs in whichever process needs one, under one lease, and writes down what it decided before anybody acts on it. A node is in the
-table before it can exist outside and leaves it after it is gone there, so nothing that exists is ever unknown. Topic: `nodes`.
+table before it can exist outside and leaves it after it is gone there, so nothing that exists is ever unknown. Topics: `nodes` and
+`nodes:REQUEST`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from tasks.database import CHANNEL, lease_key
 
 TOPIC = "nodes"
 _node = TypeAdapter(Node)
+
+
+def request_topic(request: str) -> str:
+    """What is told when a request, or one of its nodes, changed."""
+    return f"{TOPIC}:{request}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,9 @@ class NodeStore:
         self._engine = engine
 
     @staticmethod
-    async def _tell(connection: AsyncConnection) -> None:
-        await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, TOPIC)))
+    async def _tell(connection: AsyncConnection, *requests: str) -> None:
+        for topic in (TOPIC, *(request_topic(request) for request in requests)):
+            await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, topic)))
 
     async def ask(self, request_id: str, labels: Sequence[str], precedence: int, project: str, tenant: str) -> None:
         """Ask for nodes, one per label; repeatable by id. After a failure the same id may ask for others."""
@@ -98,7 +105,7 @@ class NodeStore:
                     .values(reason=reason)
                 )
             if plan.actions:
-                await self._tell(connection)
+                await self._tell(connection, *{action.request for action in plan.actions if not isinstance(action, Destroy)})
             return plan
 
     @staticmethod
@@ -208,12 +215,15 @@ class NodeStore:
     async def up(self, node: Node) -> None:
         """The node can be logged in to."""
         async with self._engine.begin() as connection:
-            await connection.execute(
-                sa.update(t.nodes)
-                .where(t.nodes.c.id == node.id, t.nodes.c.state == NodeState.BUILDING)
-                .values(state=NodeState.READY, node=_node.dump_python(node, mode="json"), changed=_now())
-            )
-            await self._tell(connection)
+            row = (
+                await connection.execute(
+                    sa.update(t.nodes)
+                    .where(t.nodes.c.id == node.id, t.nodes.c.state == NodeState.BUILDING)
+                    .values(state=NodeState.READY, node=_node.dump_python(node, mode="json"), changed=_now())
+                    .returning(t.nodes.c.request)
+                )
+            ).first()
+            await self._tell(connection, *([row.request] if row is not None else []))
 
     async def failed(self, node_id: str, message: str) -> None:
         """The node did not come up; its request has one failure more there."""
@@ -232,7 +242,7 @@ class NodeStore:
                     .where(t.node_requests.c.id == row.request)
                     .values(failures=t.node_requests.c.failures + 1, reason=message)
                 )
-            await self._tell(connection)
+            await self._tell(connection, *([row.request] if row is not None else []))
 
     async def no_room(self, request_id: str, provider: str) -> None:
         """The provider has no room after all: the request waits again, nothing counted; the provider is asked again once it gave
@@ -247,7 +257,7 @@ class NodeStore:
                 sa.update(t.nodes).where(t.nodes.c.request == request_id).values(state=NodeState.DELETING, changed=_now())
             )
             await connection.execute(insert(t.full_providers).values(provider=provider, since=_now()).on_conflict_do_nothing())
-            await self._tell(connection)
+            await self._tell(connection, request_id)
 
     async def full(self) -> set[str]:
         """Providers that have no room until something goes away there."""

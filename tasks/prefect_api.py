@@ -1,6 +1,6 @@
 """Prefect's server as Headgate uses it: creating runs, cancelling them, starting them again.
 
-A run is created as Scheduled in its work pool and whoever runs it is told at once (`RUNS_TOPIC`), so Prefect's limits hold and nobody waits
+A run is created as Scheduled in its work pool and whoever runs it is told at once (`runs_topic`), so Prefect's limits hold and nobody waits
 for a poll. `key` makes creation repeatable: the same key gives the same run.
 """
 
@@ -16,7 +16,14 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Scheduled
 
-RUNS_TOPIC = "runs"
+
+def runs_topic(pool: str) -> str:
+    """What to tell when a run of a work pool was created, or could start now."""
+    return f"runs:{pool}"
+
+
+ALL_RUNS = (runs_topic("changes"), runs_topic("jobs"))
+
 
 _deployments: dict[str, UUID] = {}
 _lock = asyncio.Lock()
@@ -40,7 +47,7 @@ async def create_run(
     tags: Iterable[str] = (),
     parent_task_run: UUID | None = None,
 ) -> FlowRun:
-    """The run of `deployment` with this idempotency key, created now unless it exists. Tell `RUNS_TOPIC` afterwards."""
+    """The run of `deployment` with this idempotency key, created now unless it exists. Tell its pool's topic afterwards."""
     arguments: dict[str, Any] = {
         "name": name,
         "parameters": dict(parameters),
