@@ -22,6 +22,7 @@ from flows.provision_nodes import NodeFailure, provision_nodes, release_nodes
 from headgate.builds import CANCELED, SUCCESS
 from headgate.jobs import FrozenJob, Nodeset, Playbook
 from headgate.nodes import PRECEDENCES
+from headgate.queues import CANCELLED
 from headgate.records import Build, Buildset, Item
 from headgate.results import Outcome, Phase, Played, Verdict, following, verdict
 from providers.base import Node
@@ -68,7 +69,7 @@ async def next_attempt(this: Runtime, buildset: Buildset, job: FrozenJob) -> tup
     if not builds:
         return 1, 1
     last = max(builds, key=lambda build: (build.round, build.attempt))
-    if last.result is not None:
+    if last.result is not None or last.message == CANCELLED:
         return last.round + 1, 1
     if last.ended is None:
         await release_nodes(last.id)

@@ -21,6 +21,8 @@ from headgate.triggers import enters
 
 REPORTED = "reported"
 """Why an item left that was tested to its end and said so."""
+CANCELLED = "its run was cancelled"
+"""Why an item left whose run somebody cancelled in Prefect: the one reason from which Retry brings it back."""
 LEAVING_EVENTS = {"change-abandoned": "abandoned", "change-merged": "merged"}
 
 

@@ -17,8 +17,10 @@ from pydantic import TypeAdapter
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from headgate.builds import CANCELED
 from headgate.changes import Change, Event
 from headgate.jobs import JobGraph
+from headgate.queues import CANCELLED
 from headgate.records import Build, Buildset, FrozenProject, Item, StoredReport
 from tasks import tables as t
 from tasks.database import CHANNEL, Listener
@@ -197,6 +199,37 @@ class Store:
     async def items_of_change(self, number: int) -> list[Item]:
         """Every item there ever was for a change number, oldest first."""
         return await self.items(t.items.c.change["number"].as_integer() == number)
+
+    async def leave_cancelled(self, item_id: str) -> None:
+        """Let a live item go whose run somebody cancelled; nothing to do for one that has left."""
+        async with self._engine.begin() as connection:
+            left = sa.update(t.items).where(t.items.c.id == item_id, t.items.c.dequeued.is_(None))
+            await connection.execute(left.values(dequeued=_now(), reason=CANCELLED, cancelled=_now()))
+            await self._tell(connection, "items", f"item:{item_id}")
+
+    async def come_back(self, item_id: str) -> bool:
+        """Make an item live again that left by `leave_cancelled`, its cancelled builds counting for nothing; False when its change is in
+        the pipeline again by another item."""
+        buildset = sa.select(t.buildsets.c.id).where(t.buildsets.c.item == item_id)
+        other = t.items.alias()
+        same = [other.c[name] == t.items.c[name] for name in ("tenant", "pipeline", "change_key")]
+        async with self._engine.begin() as connection:
+            back = await connection.execute(
+                sa.update(t.items)
+                .where(t.items.c.id == item_id, t.items.c.reason == CANCELLED)
+                .where(~sa.exists().where(*same, other.c.id != t.items.c.id, other.c.dequeued.is_(None)))
+                .values(dequeued=None, reason="", cancelled=None)
+                .returning(t.items.c.id)
+            )
+            if back.first() is None:
+                return False
+            await connection.execute(
+                sa.update(t.builds)
+                .where(t.builds.c.buildset.in_(buildset), t.builds.c.result == CANCELED)
+                .values(result=None, message=CANCELLED)
+            )
+            await self._tell(connection, "items", f"item:{item_id}")
+            return True
 
     async def set_item(self, item_id: str, **values: Any) -> None:
         async with self._engine.begin() as connection:
