@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
 
@@ -58,26 +59,43 @@ class Runs:
         """Tell every worker of `pool` once when the next run of it has ended here: there may be room."""
         self._hungry.add(pool)
 
+    def alone(self, pool: str) -> AbstractAsyncContextManager[None]:
+        """No other worker is inside for `pool`."""
+        return self._store.alone(f"pool {pool}")
+
     async def begin(self, flow_run: FlowRun, pool: str) -> bool:
-        """Start `flow_run` here, unless there is no room, it runs already, or another worker has claimed it."""
+        """Start `flow_run` here, unless there is no room, it runs already, or another worker has claimed it. From then on it counts for
+        the limits of its pool."""
         if self.room(pool) <= 0 or flow_run.id in self._tasks:
             return False
         self._running[pool] += 1
         if not await self._store.claim(str(flow_run.id), self._worker_id):
             self._running[pool] -= 1
             return False
+        if not await self._set_pending(flow_run):
+            self._running[pool] -= 1
+            await self._store.unclaim(str(flow_run.id), self._worker_id)
+            return False
         self.recent.append(flow_run.id)
         self._tasks[flow_run.id] = asyncio.create_task(self._run(flow_run, pool), name=f"run {flow_run.name}")
+        return True
+
+    async def _set_pending(self, flow_run: FlowRun) -> bool:
+        try:
+            response: OrchestrationResult[Any] = await self._client.set_flow_run_state(flow_run.id, Pending())
+        except (httpx.HTTPError, ObjectNotFound, Abort) as problem:
+            logger.warning("The run '%s' could not begin: %s", flow_run.name, problem)
+            return False
+        if response.state is None or not response.state.is_pending():
+            return False
+        flow_run.state = response.state
         return True
 
     async def _run(self, flow_run: FlowRun, pool: str) -> None:
         cancelled = False
         try:
             flow = FLOWS[await self._flow_name(flow_run.flow_id)]
-            response: OrchestrationResult[Any] = await self._client.set_flow_run_state(flow_run.id, Pending())
-            if response.state is not None and response.state.is_pending():
-                flow_run.state = response.state
-                await run_flow_async(flow, flow_run=without_deployment(flow_run), parameters=flow_run.parameters, return_type="state")
+            await run_flow_async(flow, flow_run=without_deployment(flow_run), parameters=flow_run.parameters, return_type="state")
         except asyncio.CancelledError:
             cancelled = True
         except (httpx.HTTPError, ObjectNotFound, Abort) as problem:

@@ -101,9 +101,10 @@ class HeadgateWorker(BaseWorker[BaseJobConfiguration, Any, WarmResult]):
         offered: list[FlowRun] = []
         begun = 0
         if runs.room(self.pool) > 0:
-            offered = [response.flow_run for response in await self._get_scheduled_flow_runs()]
-            for flow_run in offered:
-                begun += await runs.begin(flow_run, self.pool)
+            # Prefect counts what is Pending or Running: between its answer and that state no other worker may ask
+            async with runs.alone(self.pool):
+                offered = [response.flow_run for response in await self._get_scheduled_flow_runs()]
+                begun = sum(await asyncio.gather(*(runs.begin(flow_run, self.pool) for flow_run in offered)))
         # whatever limits the pool, here or at Prefect, may let another run in when one has ended
         if begun < len(offered) or runs.room(self.pool) <= 0 or self.work_pool.concurrency_limit is not None:
             runs.tell_when_ended(self.pool)

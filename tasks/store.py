@@ -7,8 +7,8 @@ Topics are `events`, `items`, `item:ID`, `buildset:ID`, `layout:TENANT`, `runs`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ from headgate.jobs import JobGraph
 from headgate.queues import CANCELLED
 from headgate.records import Build, Buildset, FrozenProject, Item, StoredReport
 from tasks import tables as t
-from tasks.database import CHANNEL, Listener
+from tasks.database import CHANNEL, Listener, lease_key
 
 _change = TypeAdapter(Change)
 _event = TypeAdapter(Event)
@@ -79,6 +79,13 @@ class Store:
     async def _tell(connection: AsyncConnection, *topics: str) -> None:
         for topic in topics:
             await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, topic)))
+
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """Only one coroutine of all processes is inside for `name`. It keeps one connection of this process's few: no long work in it."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lease_key(name))))
+            yield
 
     # --- the installation -------------------------------------------------------------------------------------------------------------
 
