@@ -11,7 +11,7 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
@@ -71,6 +71,35 @@ class Stanza:
 _RESOLVER = yaml.resolver.Resolver()
 
 
+_SIMPLE = frozenset(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null"))
+_KNOWN: dict[tuple[str, str] | None, Any] = {}
+_MOST_KNOWN = 20_000
+
+
+class _Loader(yaml.CSafeLoader):
+    """PyYAML's, but remembering what kind a plain scalar is: most of them come again and again."""
+
+    _kinds: ClassVar[dict[str, str]] = {}
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        if kind is not yaml.ScalarNode:
+            return _MAP if kind is yaml.MappingNode else _SEQ
+        if not implicit[0]:
+            return _STR
+        found = self._kinds.get(value)
+        if found is None:
+            found = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]  # PyYAML's
+            if len(self._kinds) < _MOST_KNOWN:
+                self._kinds[value] = found
+        return found
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        """No resolver here depends on the path."""
+
+    def ascend_resolver(self) -> None:
+        """No resolver here depends on the path."""
+
+
 class _Builder:
     """Builds plain values from composed nodes. One for each document."""
 
@@ -125,32 +154,39 @@ class _Builder:
         return self._standard(node)
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[Any, Any]:
-        seen = set()
-        merges = False
-        for key, _ in node.value:
-            if key.tag == _MERGE:
-                merges = True
-            elif isinstance(key.value, str):
-                if key.value in seen and key.value != "<<":
-                    mark = key.start_mark
-                    raise BadDocument(
-                        f'the key "{key.value}" appears twice in one mapping', mark.line + 1, mark.column + 1, node.start_mark.line + 1
-                    )
-                seen.add(key.value)
-        if merges:
-            try:
-                self.scalars.flatten_mapping(node)
-            except yaml.MarkedYAMLError as wrong:
-                raise _from_yaml(wrong) from wrong
+        if any(key.tag == _MERGE for key, _ in node.value):
+            _refuse_twice(node)
+            self._flatten(node)
         self._count(len(node.value), node)
         built = {}
+        strings = True
         for key, child in node.value:
-            name = key.value if key.tag == _STR and isinstance(key, yaml.ScalarNode) else self.value(key, depth + 1)
+            if key.tag == _STR and type(key) is yaml.ScalarNode:
+                name = key.value
+            else:
+                name = self.value(key, depth + 1)
+                strings = False
             try:
-                built[name] = self.value(child, depth + 1)
+                if child.tag == _STR and type(child) is yaml.ScalarNode:
+                    built[name] = child.value
+                else:
+                    built[name] = self.value(child, depth + 1)
             except TypeError:
                 raise _bad("a key must be a single value; quote a value that starts with a brace", key) from None
+        if not strings or len(built) != len(node.value):
+            _refuse_twice(node)
         return built
+
+    def _flatten(self, node: yaml.MappingNode) -> None:
+        """Resolve merge keys in place."""
+        try:
+            self.scalars.flatten_mapping(node)
+        except yaml.MarkedYAMLError as wrong:
+            raise _from_yaml(wrong) from wrong
+        kept: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for position, (key, child) in enumerate(node.value):
+            kept[key.value if isinstance(key.value, str) else f"\0{position}"] = (key, child)
+        node.value = list(kept.values())
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         if node.tag in ("!override", "!inherit"):
@@ -168,12 +204,35 @@ class _Builder:
         return Override(node.value, node.tag == "!override")
 
     def _standard(self, node: yaml.Node) -> Any:
+        key = (node.tag, node.value) if isinstance(node, yaml.ScalarNode) and node.tag in _SIMPLE else None
+        if key in _KNOWN:
+            return _KNOWN[key]
+        value = self._constructed(node)
+        if key is not None and len(_KNOWN) < _MOST_KNOWN:
+            _KNOWN[key] = value
+        return value
+
+    def _constructed(self, node: yaml.Node) -> Any:
         try:
             return self.scalars.construct_object(node, deep=True)
         except yaml.MarkedYAMLError as wrong:
             raise _from_yaml(wrong) from wrong
         except (ValueError, TypeError, OverflowError, RecursionError, AttributeError, KeyError, IndexError) as wrong:
             raise _bad(f"{getattr(node, 'value', '')!s:.60} is not a value of YAML type {node.tag}: {wrong}", node) from wrong
+
+
+def _refuse_twice(node: yaml.MappingNode) -> None:
+    """Raises `BadDocument` for a key that is written twice."""
+    seen = set()
+    for key, _ in node.value:
+        if key.value == "<<" or not isinstance(key.value, str):
+            continue
+        if key.value in seen:
+            mark = key.start_mark
+            raise BadDocument(
+                f'the key "{key.value}" appears twice in one mapping', mark.line + 1, mark.column + 1, node.start_mark.line + 1
+            )
+        seen.add(key.value)
 
 
 def _decoded(node: yaml.Node) -> bytes:
@@ -203,7 +262,7 @@ def _compose(text: str) -> yaml.Node | None:
     try:
         if text.count("[") + text.count("{") > MOST_DEPTH or _DEEP_LINE.search(text):
             _refuse_depth(text)  # the C composer recurses without a bound of its own
-        return yaml.compose(text, Loader=yaml.CSafeLoader)
+        return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as wrong:
         raise _from_yaml(wrong) from wrong
     except yaml.YAMLError as wrong:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headgate.configuration.collecting import variants_of
 from headgate.configuration.inheritance import MergedJob
@@ -38,42 +38,44 @@ def settle(candidates: list[Candidate], fail_fast: bool, state: LayoutState) -> 
         each.positions = [each.position]
         each.needs = dict(sorted(each.job.sets["dependencies"]))
     initializers = [each.name for each in candidates if each.job.get("type", "regular") == "initializer"]
-    for each in candidates:
+    for each in candidates if initializers else ():
         if each.job.get("type", "regular") == "regular":
             each.needs.update(dict.fromkeys(initializers, True))
-    frozen = [frozen_job(each, state) for each in candidates]
-    kept = _deduplicated(candidates, frozen)
-    _force_dependencies(kept)
+    kept = candidates
+    if len({each.position for each in candidates}) > 1:
+        kept = _deduplicated(candidates, [frozen_job(each, state) for each in candidates])
+    if not all(each.runs for each in kept):
+        _force_dependencies(kept)
     running = [each for each in kept if each.runs]
     links = _links(running, state)
     _refuse_cycles(running, links)
     for each in running:
         if each.refusal:
             raise Wrong(each.refusal)
-    by_candidate = dict(zip(map(id, candidates), frozen, strict=True))
-    return JobGraph(tuple(_with_links(by_candidate[id(each)], each, links[id(each)]) for each in running), fail_fast)
+    return JobGraph(tuple(frozen_job(each, state, _linked(links[id(each)])) for each in running), fail_fast)
 
 
-def _with_links(job: FrozenJob, candidate: Candidate, links: list[tuple[Candidate, bool]]) -> FrozenJob:
-    from dataclasses import replace
-
+def _linked(links: list[tuple[Candidate, bool]]) -> tuple[Dependency, ...]:
     needs: dict[str, bool] = {}
     for other, soft in links:
         needs[other.name] = needs.get(other.name, True) and soft
-    return replace(job, changes=tuple(candidate.positions), dependencies=tuple(Dependency(*each) for each in sorted(needs.items())))
+    return tuple(Dependency(*each) for each in sorted(needs.items()))
 
 
 def _deduplicated(candidates: list[Candidate], frozen: list[FrozenJob]) -> list[Candidate]:
     """Equal jobs of several changes of a cycle become one, that of the first of them."""
-    kept: list[tuple[Candidate, FrozenJob]] = []
+    kept: dict[str, list[tuple[Candidate, FrozenJob]]] = {}
+    remaining = []
     for candidate, job in zip(candidates, frozen, strict=True):
-        twin = next((each for each, other in kept if _joins(each, other, candidate, job)), None)
+        twins = kept.setdefault(candidate.name, [])
+        twin = next((each for each, other in twins if _joins(each, other, candidate, job)), None)
         if twin is None:
-            kept.append((candidate, job))
+            twins.append((candidate, job))
+            remaining.append(candidate)
         else:
             twin.positions.append(candidate.position)
             twin.runs = twin.runs or candidate.runs
-    return [candidate for candidate, _ in kept]
+    return remaining
 
 
 def _joins(first: Candidate, first_job: FrozenJob, other: Candidate, other_job: FrozenJob) -> bool:
@@ -81,27 +83,26 @@ def _joins(first: Candidate, first_job: FrozenJob, other: Candidate, other_job: 
         return False
     if first_job.deduplicate == "auto" and not first_job.required_projects and first.ref.project != other.ref.project:
         return False
-    return first_job == other_job
-
-
-def _find(candidates: list[Candidate], name: str, position: int) -> Candidate | None:
-    return next((each for each in candidates if each.name == name and position in each.positions), None)
+    return replace(first_job, changes=()) == replace(other_job, changes=())
 
 
 def _links(candidates: list[Candidate], state: LayoutState | None) -> dict[int, list[tuple[Candidate, bool]]]:
     """For each job those it depends on, and whether softly. Raises `Wrong` for a hard dependency that is not there."""
+    by_name: dict[tuple[str, int], Candidate] = {}
+    for each in candidates:
+        for position in each.positions:
+            by_name.setdefault((each.name, position), each)
     links: dict[int, list[tuple[Candidate, bool]]] = {}
     for each in candidates:
         found = links.setdefault(id(each), [])
         for name, soft in each.needs.items():
             for position in each.positions:
-                other = _find(candidates, name, position)
+                other = by_name.get((name, position))
                 if other is not None:
                     found.append((other, soft))
                 elif not soft:
-                    raise Wrong(
-                        f'the job "{each.name}" depends on "{name}", which is not run here: add it to the pipeline, or say soft: true'
-                    )
+                    message = f'the job "{each.name}" depends on "{name}", which is not run here'
+                    raise Wrong(f"{message}: add it to the pipeline, or say soft: true")
                 elif state is not None and not variants_of(state, name):
                     raise Wrong(f'the job "{each.name}" depends on "{name}", which there is not{nearest(name, state.jobs)}')
     return links
@@ -145,8 +146,8 @@ def _refuse_cycles(candidates: list[Candidate], links: dict[int, list[tuple[Cand
                 on_trail.add(id(other))
 
 
-def frozen_job(candidate: Candidate, state: LayoutState) -> FrozenJob:
-    """A merged job as a value, its dependencies not yet linked."""
+def frozen_job(candidate: Candidate, state: LayoutState, dependencies: tuple[Dependency, ...] = ()) -> FrozenJob:
+    """A merged job as a value."""
     job = candidate.job
     timeout, pre_timeout = job.get("timeout", None), job.get("pre_timeout", None)
     if pre_timeout and timeout:
@@ -163,6 +164,7 @@ def frozen_job(candidate: Candidate, state: LayoutState) -> FrozenJob:
         timeout=timeout,
         pre_timeout=pre_timeout,
         post_timeout=job.get("post_timeout", None),
+        dependencies=dependencies,
         declared_dependencies=tuple(Dependency(*each) for each in sorted(job.sets["dependencies"])),
         semaphores=tuple(SemaphoreUse(*each) for each in sorted(job.semaphores)),
         tags=tuple(sorted(job.sets["tags"])),
@@ -195,4 +197,5 @@ def frozen_job(candidate: Candidate, state: LayoutState) -> FrozenJob:
         secret_exposure=job.secret_exposure or "ignore",
         image_build_name=job.get("image_build_name", None),
         preserve_home_paths=tuple(sorted(job.preserve_home_paths)),
+        changes=tuple(candidate.positions),
     )

@@ -7,74 +7,16 @@ or protected and the later one stands in another project; what says how a job is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from headgate.configuration.definitions import JobDefinition, PlaybookDefinition, ProjectUse
-from headgate.configuration.objects import Variant
+from headgate.configuration.definitions import PlaybookDefinition, ProjectUse
+from headgate.configuration.objects import MATCHERS, UNITED, Variant
 from headgate.configuration.regex import Regex
 from headgate.configuration.roles import implicit_role_name
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import LayoutState
 from headgate.jobs import IncludeVars, Playbook, RoleSource, SecretUse
-
-EXECUTION = [
-    "parent",
-    "pre_timeout",
-    "timeout",
-    "post_timeout",
-    "vars",
-    "extra_vars",
-    "host_vars",
-    "group_vars",
-    "include_vars",
-    "nodeset",
-    "pre_run",
-    "post_run",
-    "cleanup_run",
-    "run",
-    "ansible_split_streams",
-    "ansible_version",
-    "semaphores",
-    "attempts",
-    "roles",
-    "required_projects",
-    "include_projects",
-    "exclude_projects",
-    "allowed_projects",
-    "override_branch",
-    "override_checkout",
-    "post_review",
-    "workspace_scheme",
-    "workspace_checkout",
-    "failure_output",
-    "image_build_name",
-    "type",
-    "preserve_home_paths",
-    "secret_exposure",
-]
-"""Attributes that say how a job runs; `final` and `protected` guard them."""
-REPLACED = [
-    "parent",
-    "pre_timeout",
-    "timeout",
-    "post_timeout",
-    "nodeset",
-    "ansible_split_streams",
-    "ansible_version",
-    "attempts",
-    "override_branch",
-    "override_checkout",
-    "post_review",
-    "workspace_scheme",
-    "workspace_checkout",
-    "image_build_name",
-    "type",
-]
-"""Execution attributes of which the later value simply holds."""
-CONTEXT = ["voting", "hold_following_changes", "failure_message", "success_message", "match_on_config_updates", "deduplicate"]
-"""Attributes of which the later value holds even for a final job."""
-UNITED = ("tags", "provides", "requires", "dependencies")
 
 
 def deep_update(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,14 +26,6 @@ def deep_update(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str,
         under = below.get(key)
         merged[key] = deep_update(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return merged
-
-
-@dataclass(slots=True)
-class _Level:
-    """A playbook at the level it was defined, before secrets of children reach it."""
-
-    playbook: Playbook
-    untrusted: bool
 
 
 class MergedJob:
@@ -137,21 +71,21 @@ class MergedJob:
         job = variant.job
         if job.protected is not None:
             self.values["protected"] = job.protected
-        for key in (*REPLACED, *CONTEXT):
-            value = getattr(job, key)
-            if value is not None:
-                self.values[key] = value
+        said = variant.what_is_said()
+        self.values.update(said.replaced)
+        self.values.update(said.context)
         if not job.post_review and job.secrets and not variant.source.trusted:
             self.values["post_review"] = True
             self.allowed_projects = frozenset((variant.source.name,))
         if job.required_projects:
-            self.required_projects = self._required(job)
+            self.required_projects = self._required(variant)
         self.include_projects = self._selected(job.include_projects)
         self.exclude_projects = self._selected(job.exclude_projects)
         self.include_vars = self._include_vars(variant)
-        self.roles = self._roles(variant)
+        self.roles = list(self._roles(variant))
         for key in self.playbooks:
-            self.playbooks[key] = self._playbooks(variant, key)
+            if getattr(job, key) is not None:
+                self.playbooks[key] = self._playbooks(variant, key)
         self.path.append(variant)
 
     def get(self, key: str, default: Any) -> Any:
@@ -169,10 +103,7 @@ class MergedJob:
         """Apply a later variant. Raises `Wrong`: what it may not change."""
         job = variant.job
         self._guard(variant)
-        for key in REPLACED:
-            value = getattr(job, key)
-            if value is not None:
-                self.values[key] = value
+        self.values.update(variant.what_is_said().replaced)
         self._apply_kind(variant)
         if not job.in_pipeline or job.roles:
             self._add_roles(self._roles(variant))
@@ -183,21 +114,18 @@ class MergedJob:
         self._apply_variables(variant)
         self._apply_projects(variant)
         self._apply_semaphores(variant)
-        self._apply_context(job)
+        self._apply_context(variant)
         self.path.append(variant)
         self.name = job.name
 
     def _guard(self, variant: Variant) -> None:
-        job = variant.job
-        for key in EXECUTION:
-            value = getattr(job, key)
-            if value is None and not (key == "roles" and not job.in_pipeline) and not (key == "parent" and job.base):
-                continue
+        for key in variant.what_is_said().execution:
             if self.final:
                 raise Wrong(f'the job "{self.name}" is final: {_place(variant)} may not set {_key(key)}')
             if self.protected_origin and self.protected_origin != variant.source.project:
                 raise Wrong(f'the job "{self.name}" of {self.protected_origin} is protected: {_place(variant)} may not set {_key(key)}')
-            self._final_attribute(variant, key)
+            if self.final_attributes or variant.job.final_attributes:
+                self._final_attribute(variant, key)
 
     def _final_attribute(self, variant: Variant, key: str) -> None:
         if key in self.final_attributes and getattr(variant.job, key) is not None:
@@ -264,17 +192,22 @@ class MergedJob:
         ]
 
     def _apply_playbooks(self, variant: Variant) -> None:
-        if variant.job.run is not None:
+        job = variant.job
+        if job.run is not None:
             self.playbooks["run"] = self._playbooks(variant, "run")
-        self.playbooks["pre_run"] += self._playbooks(variant, "pre_run")
+        if job.pre_run is not None:
+            self.playbooks["pre_run"] = self.playbooks["pre_run"] + self._playbooks(variant, "pre_run")
         for key in ("post_run", "cleanup_run"):
-            self.playbooks[key] = self._playbooks(variant, key) + self.playbooks[key]
+            if getattr(job, key) is not None:
+                self.playbooks[key] = self._playbooks(variant, key) + self.playbooks[key]
 
     def _apply_variables(self, variant: Variant) -> None:
         job = variant.job
         for key in ("vars", "extra_vars", "host_vars", "group_vars"):
-            self._final_attribute(variant, key)
             above = getattr(job, key)
+            if above is None and not job.replaces and not job.final_attributes:
+                continue
+            self._final_attribute(variant, key)
             if job.replaced(key):
                 setattr(self, key, above or {})
             elif above:
@@ -295,7 +228,7 @@ class MergedJob:
         job = variant.job
         if job.required_projects is not None:
             before = {} if job.replaced("required_projects") else self.required_projects
-            self.required_projects = {**before, **self._required(job)}
+            self.required_projects = {**before, **self._required(variant)}
         for key in ("include_projects", "exclude_projects"):
             given = getattr(job, key)
             if given is None:
@@ -308,9 +241,14 @@ class MergedJob:
             allowed = frozenset(self._allowed(name, variant) for name in job.allowed_projects)
             self.allowed_projects = allowed if self.allowed_projects is None else self.allowed_projects & allowed
 
-    def _required(self, job: JobDefinition) -> dict[str, ProjectUse]:
-        uses = job.required_projects or {}
-        return {name: replace(use, name=name) for name, use in zip(self.state.projects.need(uses), uses.values(), strict=True)}
+    def _required(self, variant: Variant) -> dict[str, ProjectUse]:
+        if variant.required is None:
+            uses = variant.job.required_projects or {}
+            variant.required = {
+                name: ProjectUse(name, use.override_branch, use.override_checkout)
+                for name, use in zip(self.state.projects.need(uses), uses.values(), strict=True)
+            }
+        return variant.required
 
     def _selected(self, given: frozenset[tuple[str, str | None]] | None) -> frozenset[tuple[str, str | None]] | None:
         if given is None:
@@ -330,19 +268,23 @@ class MergedJob:
             found.append(IncludeVars(each.name, project, "", each.required, each.use_ref))
         return found
 
-    def _roles(self, variant: Variant) -> list[RoleSource]:
-        source = variant.source
-        found = []
-        if not variant.job.in_pipeline:
-            found.append(RoleSource(source.project, source.branch, source.trusted, True, implicit_role_name(source.name)))
-        for role in variant.job.roles or ():
-            canonical = self.state.projects.find(role.project)
-            if canonical is not None:
-                found.append(RoleSource(canonical, "", self.state.known(canonical).trusted, False, role.name))
-        return found
+    def _roles(self, variant: Variant) -> tuple[RoleSource, ...]:
+        if variant.roles is None:
+            source = variant.source
+            found = []
+            if not variant.job.in_pipeline:
+                found.append(RoleSource(source.project, source.branch, source.trusted, True, implicit_role_name(source.name)))
+            for role in variant.job.roles or ():
+                canonical = self.state.projects.find(role.project)
+                if canonical is not None:
+                    found.append(RoleSource(canonical, "", self.state.known(canonical).trusted, False, role.name))
+            variant.roles = tuple(found)
+        return variant.roles
 
-    def _add_roles(self, added: list[RoleSource]) -> None:
+    def _add_roles(self, added: tuple[RoleSource, ...]) -> None:
         """New roles go first; one that was implicit becomes explicit when said. A role is its project and name."""
+        if all(role in self.roles for role in added):
+            return
         new = {(role.project, role.name): role for role in reversed(added)}
         merged = []
         for role in self.roles:
@@ -366,23 +308,19 @@ class MergedJob:
             if both := sorted(held.intersection(name for name, _ in self.semaphores)):
                 raise Wrong(f'the job "{self.name}" and one of its playbooks both take the semaphore {", ".join(both)}')
 
-    def _apply_context(self, job: JobDefinition) -> None:
-        variant_like = job
-        for key in (*CONTEXT, *UNITED, "files", "irrelevant_files"):
-            value = getattr(variant_like, key)
-            if key in self.final_attributes and value is not None:
-                raise Wrong(f'{_key(key)} of the job "{self.name}" is final by attribute-control and may not be set again')
-            if key in job.final_attributes:
-                self.final_attributes.add(key)
-            if value is None:
-                continue
-            if key in UNITED:
-                self.sets[key] = value if job.replaced(key) else self.sets[key] | value
-            elif key in ("files", "irrelevant_files"):
-                before = getattr(self, key) or ()
-                setattr(self, key, value if job.replaced(key) else tuple(dict.fromkeys((*before, *value))))
+    def _apply_context(self, variant: Variant) -> None:
+        job, said = variant.job, variant.what_is_said()
+        if self.final_attributes or job.final_attributes:
+            for key, _ in (*said.context, *said.joined):
+                self._final_attribute(variant, key)
+            self.final_attributes.update(job.final_attributes)
+        self.values.update(said.context)
+        for key, value in said.joined:
+            if key in MATCHERS:
+                before = () if job.replaced(key) else getattr(self, key) or ()
+                setattr(self, key, tuple(dict.fromkeys((*before, *value))) if before else value)
             else:
-                self.values[key] = value
+                self.sets[key] = value if job.replaced(key) else self.sets[key] | value
         if job.branches is not None:
             self.explicit_branches = job.branches
 

@@ -6,14 +6,56 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.configuration.definitions import JobDefinition, NodesetDefinition, ProjectDefinition, Source
+from headgate.configuration.definitions import JobDefinition, NodesetDefinition, ProjectDefinition, ProjectUse, Source
 from headgate.configuration.files import Parsed, SourceFile
 from headgate.configuration.problems import Problem
 from headgate.configuration.projects import BranchMatcher
-from headgate.jobs import Nodeset
+from headgate.jobs import Nodeset, RoleSource
 
 Order = tuple[Any, ...]
 """Where an object stands in the order of loading; comparable among objects of one tenant."""
+
+
+EXECUTION = (
+    *("parent", "pre_timeout", "timeout", "post_timeout", "vars", "extra_vars", "host_vars", "group_vars", "include_vars", "nodeset"),
+    *("pre_run", "post_run", "cleanup_run", "run", "ansible_split_streams", "ansible_version", "semaphores", "attempts", "roles"),
+    *("required_projects", "include_projects", "exclude_projects", "allowed_projects", "override_branch", "override_checkout"),
+    *("post_review", "workspace_scheme", "workspace_checkout", "failure_output", "image_build_name", "type", "preserve_home_paths"),
+    "secret_exposure",
+)
+"""Attributes that say how a job runs; `final` and `protected` guard them."""
+REPLACED = (
+    *("parent", "pre_timeout", "timeout", "post_timeout", "nodeset", "ansible_split_streams", "ansible_version", "attempts"),
+    *("override_branch", "override_checkout", "post_review", "workspace_scheme", "workspace_checkout", "image_build_name", "type"),
+)
+"""Execution attributes of which the later value simply holds."""
+CONTEXT = ("voting", "hold_following_changes", "failure_message", "success_message", "match_on_config_updates", "deduplicate")
+"""Attributes of which the later value holds even for a final job."""
+UNITED = ("tags", "provides", "requires", "dependencies")
+MATCHERS = ("files", "irrelevant_files")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The attributes a definition sets, by how they merge."""
+
+    execution: tuple[str, ...]
+    replaced: tuple[tuple[str, Any], ...]
+    context: tuple[tuple[str, Any], ...]
+    joined: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, job: JobDefinition) -> Said:
+        execution = [key for key in EXECUTION if getattr(job, key) is not None]
+        if not job.in_pipeline and job.roles is None:
+            execution.append("roles")
+        if job.base:
+            execution.append("parent")
+
+        def pairs(keys: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+            return tuple((key, value) for key in keys if (value := getattr(job, key)) is not None)
+
+        return cls(tuple(execution), pairs(REPLACED), pairs(CONTEXT), pairs((*UNITED, *MATCHERS)))
 
 
 @dataclass(slots=True, eq=False)
@@ -24,10 +66,19 @@ class Variant:
     source: Source
     order: Order
     matcher: BranchMatcher
+    said: Said | None = None
+    required: dict[str, ProjectUse] | None = None
+    roles: tuple[RoleSource, ...] | None = None
 
     @property
     def name(self) -> str:
         return self.job.name
+
+    def what_is_said(self) -> Said:
+        """The attributes this variant sets, looked up once."""
+        if self.said is None:
+            self.said = Said.of(self.job)
+        return self.said
 
     def same(self, other: Variant) -> bool:
         """Is it the same stanza saying the same?"""
@@ -58,7 +109,7 @@ _DEFAULTS: dict[str, Any] = {
     "failure_output": (),
     "preserve_home_paths": (),
     **dict.fromkeys(("tags", "provides", "requires", "dependencies"), frozenset()),
-    **dict.fromkeys(("vars", "extra_vars", "host_vars", "group_vars", "required_projects"), {}),
+    **{key: {} for key in ("vars", "extra_vars", "host_vars", "group_vars", "required_projects")},
 }
 """What an attribute that is not said means; saying it anyway makes no other variant, as in Zuul."""
 _NOT_COMPARED = frozenset(("path", "index", "line", "replaces"))

@@ -175,15 +175,16 @@ _PLAIN = [
     "description",
     "ansible-split-streams",
 ]
-_PLAIN_FIELDS = tuple((key, key.replace("-", "_")) for key in _PLAIN)
+_PLAIN_FIELDS = {key: key.replace("-", "_") for key in _PLAIN}
 
 
 def job_definition(conf: dict[str, Any], name: str, complaints: Complaints, in_pipeline: bool = False) -> JobDefinition:
     """A job from its checked mapping. Raises `Wrong` for what a shape cannot say; warnings go to `complaints`."""
     job = JobDefinition(name, in_pipeline=in_pipeline)
-    for key, attribute in _PLAIN_FIELDS:
-        if key in conf:
-            setattr(job, attribute, conf[key])
+    for key, value in conf.items():
+        attribute = _PLAIN_FIELDS.get(key)
+        if attribute is not None:
+            setattr(job, attribute, value)
     if "parent" in conf:
         job.parent = conf["parent"]
         job.base = conf["parent"] is None

@@ -145,21 +145,25 @@ class World:
         return self.branches[project]
 
     def read_branch(self, abide, tenant, context, accumulator, ltimes, tpc, project, branch, jobs):
-        root = self.directory(project.name, branch)
+        files = self.read_branch_files(self.directory(project.name, branch), abide.getExtraConfigFiles(project.name))
+        source = model.SourceContext(project.canonical_name, project.name, project.connection_name, branch, "")
+        context.resetErrorContext(accumulator.extend(source_context=source))
+        self.loader.tenant_parser._updateConfigObjectCache(abide, tenant, source, files, context, 1, None)
+
+    @staticmethod
+    def read_branch_files(root, extra=()):
         files = {}
         ignored = [str(each.parent.relative_to(root)) for each in root.rglob(".zuul.ignore")]
         for path in sorted(root.rglob("*")):
             name = str(path.relative_to(root))
-            if path.is_file() and name.endswith(".yaml") and not any(name.startswith(each) for each in ignored):
+            if not path.is_file() or (any(name.startswith(each) for each in ignored) and name not in extra):
+                continue
+            if name.endswith(".yaml") or name in extra:
                 try:
                     files[name] = path.read_text()
                 except UnicodeDecodeError:
                     continue
-            elif path.is_file() and name in abide.getExtraConfigFiles(project.name):
-                files[name] = path.read_text()
-        source = model.SourceContext(project.canonical_name, project.name, project.connection_name, branch, "")
-        context.resetErrorContext(accumulator.extend(source_context=source))
-        self.loader.tenant_parser._updateConfigObjectCache(abide, tenant, source, files, context, 1, None)
+        return files
 
     def queries(self):
         for name, tenant in self.tenants.items():
@@ -327,16 +331,22 @@ def plain(value):
     return f"<{type(value).__name__}>"
 
 
-def main():
-    logging.disable(logging.CRITICAL)
+def stand_in():
+    """Put something in the place of each service that Zuul's modules reach for."""
     zuul.configloader.SemaphoreHandler = Semaphores
     zuul.configloader.ThreadPoolExecutor = Now
     zuul.configloader.as_completed = list
     components.COMPONENT_REGISTRY.registry = types.SimpleNamespace(model_api=MODEL_API)
+
+
+def main():
+    logging.disable(logging.CRITICAL)
+    stand_in()
     result = []
     for request in json.load(sys.stdin):
         result.append(answers(request))
     json.dump(result, sys.stdout, default=plain)
 
 
-main()
+if __name__ == "__main__":
+    main()
