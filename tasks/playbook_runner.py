@@ -20,20 +20,22 @@ from typing import Any, TypeVar
 
 from ansible_runner import Runner, RunnerConfig
 
-LARGEST_EVENT = 16 << 20
+LARGEST_FILE = 64 << 20
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
 class PlaybookEnd:
-    """How an ansible-playbook ended. `unreachable` and `failed` are host names from its recap; `recapped` whether it came to one."""
+    """How an ansible-playbook ended. `unreachable` and `failed` are host names from its recap; `recapped` whether it came to one; `story`
+    what our JSON callback wrote (`tasks/ansible/callback/headgate_json.py`), empty without a recap; `said` its last words then."""
 
     code: int
     unreachable: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     recapped: bool = False
     said: str = field(default="", repr=False)
+    story: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 class EventRunner(Runner):  # type: ignore[misc]  # ansible-runner has no types
@@ -49,7 +51,7 @@ class EventRunner(Runner):  # type: ignore[misc]  # ansible-runner has no types
         uuid = str(event_data.get("uuid", ""))
         if not _UUID.fullmatch(uuid):
             return
-        event = {**event_data, **self._partial(f"{uuid}-partial.json"), "runner_ident": self.config.ident}
+        event = {**event_data, **taken(self.partials, f"{uuid}-partial.json"), "runner_ident": self.config.ident}
         event.setdefault("created", datetime.now(UTC).isoformat())
         if event.get("event") == "playbook_on_stats":
             recap = event.get("event_data") or {}
@@ -60,15 +62,17 @@ class EventRunner(Runner):  # type: ignore[misc]  # ansible-runner has no types
         with contextlib.suppress(OSError):  # a full disk must not end the build; the console tells the same
             target.write_text(json.dumps(event))
 
-    def _partial(self, name: str) -> dict[str, Any]:
-        try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.partials)
-            with open(descriptor, "rb") as file:
-                found = json.loads(file.read(LARGEST_EVENT))
-            os.unlink(name, dir_fd=self.partials)
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+
+def taken(directory: int, name: str) -> dict[str, Any]:
+    """The JSON object in a file of an opened directory, which is removed; empty if it is not there or not what it should be."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        with open(descriptor, "rb") as file:
+            found = json.loads(file.read(LARGEST_FILE))
+        os.unlink(name, dir_fd=directory)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def run(directory: Path, ident: str, playbook: str, command: Sequence[str], partials: Path) -> PlaybookEnd:
@@ -82,6 +86,7 @@ def run(directory: Path, ident: str, playbook: str, command: Sequence[str], part
         config.cwd = str(directory)
         runner = EventRunner(config, opened)
         _, code = runner.run()
+        runner.end.story = taken(opened, "story.json")
     finally:
         os.close(opened)
     runner.end.code = -1 if code is None else code

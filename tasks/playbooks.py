@@ -123,6 +123,7 @@ class Build:
         self.played: list[Played] = []
         self.warnings: list[str] = []
         self.failure_output = False
+        self._stories: list[dict[str, Any]] = []
         self.console_path = plan.directory / "console.log"
         self.logs = plan.directory / "logs"
         self._sandboxes: dict[bool, Sandbox] = {}
@@ -289,6 +290,7 @@ class Build:
         else:
             outcome, why = outcome_of(end)
         played = Played(phase, playbook, outcome, time.monotonic() - began)
+        self._tell(played, end)
         self.played.append(played)
         if self.plan.job.failure_output and not self.failure_output and phase in (Phase.PRE, Phase.RUN):
             self.failure_output = await asyncio.to_thread(matches, self.console_path, start, self.plan.job.failure_output)
@@ -347,6 +349,27 @@ class Build:
             "inventory": (self.plan.directory / "ansible/inventory.yaml").read_text() if secrets else "",
             "inventory_vars": dict(secrets),
         }
+
+    def _tell(self, played: Played, end: PlaybookEnd | None) -> None:
+        """Write `logs/job-output.json` anew, in Zuul's shape. By renaming: what is there by that name may be a link to anywhere."""
+        playbook = played.playbook
+        self._stories.append(
+            {
+                "branch": playbook.branch,
+                "index": str(sum(one.phase == played.phase for one in self.played)),
+                "phase": played.phase.partition("-")[0],
+                "playbook": f"{playbook.project}/{playbook.path}",
+                "trusted": str(playbook.trusted),
+                "plays": end.story.get("plays", []) if end else [],
+                "stats": end.story.get("stats", {}) if end else {},
+            }
+        )
+        temporary = self.plan.directory / ".job-output.json"
+        try:
+            temporary.write_text(json.dumps(self._stories, indent=4, sort_keys=True))
+            temporary.rename(self.logs / "job-output.json")
+        except OSError as problem:
+            self.warnings.append(f"job-output.json cannot be written: {problem.strerror}")
 
     def _show_console_in_logs(self) -> None:
         """Roles that upload logs look for the console among them; it is the same file, so it goes on growing there."""

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -470,6 +471,46 @@ async def test_logs_and_artifacts_stay_and_the_rest_goes(workshop: Workshop) -> 
     assert (plan.directory / "logs/kept.txt").read_text() == "kept\n"
     assert (plan.directory / "logs/job-output.txt").samefile(plan.directory / "console.log")
     assert list(plan.directory.glob("runner/01-run/artifacts/01-run/job_events/*.json"))
+
+
+async def test_job_output_json_has_each_task_with_its_place_in_the_console(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        pre=tasks("{name: make ready, shell: echo ready}"),
+        run=tasks("{name: hidden, shell: echo x, no_log: true}", "{name: break, shell: 'echo bad; exit 3'}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    await run_build(plan)
+    pre, run = json.loads((plan.directory / "logs/job-output.json").read_text())
+    assert (pre["phase"], pre["index"], pre["playbook"], pre["trusted"]) == ("pre", "0", f"{PROJECT}/playbooks/1/pre-0.yaml", "False")
+    assert pre["stats"]["primary"]["ok"] == 1
+    hidden, bad = run["plays"][0]["tasks"]
+    assert "censored" in hidden["hosts"]["primary"]
+    assert (bad["hosts"]["primary"]["rc"], bad["hosts"]["primary"]["stdout"], bad["hosts"]["primary"]["failed"]) == (3, "bad", True)
+    assert bad["task"]["duration"]["start"] < bad["task"]["duration"]["end"]
+    console = (plan.directory / "console.log").read_bytes()
+    assert b"TASK [break]" in console[bad["console_offset"] :].split(b"\n")[0]
+
+
+async def test_an_executor_killed_outright_leaves_nothing_running(workshop: Workshop, tmp_path: Path) -> None:
+    script = f"""if True:
+        import asyncio, pathlib
+        from tasks.playbooks import run_build
+        from tests.services.workshop import Workshop, tasks
+        async def main():
+            workshop = Workshop(pathlib.Path({str(tmp_path / "lone")!r}))
+            run = tasks("{{shell: 'setsid sleep 4321.7 & sleep 4321.7'}}")
+            plan = await workshop.plan(run=run, nodes={{"primary": workshop.local_node()}})
+            await run_build(plan)
+        asyncio.run(main())
+    """
+    (tmp_path / "lone").mkdir()
+    executor = await asyncio.create_subprocess_exec(sys.executable, "-c", script, cwd=Path(__file__).parent.parent)
+    await until_running("sleep 4321.7")
+    executor.kill()
+    await executor.wait()
+    await until_gone("sleep 4321.7")
+    while inside(tmp_path / "lone"):
+        await asyncio.sleep(0.01)
 
 
 async def test_without_bubblewrap_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

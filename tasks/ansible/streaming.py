@@ -36,11 +36,16 @@ class Console:
         self.descriptor = descriptor
         self.redact = sorted((value.encode() for value in redact if value), key=len, reverse=True)
         self.homes = dict(homes or {})
+        self.task_offset = 0
 
-    def write(self, data: bytes) -> None:
+    def hidden(self, data: bytes) -> bytes:
+        """`data` without the values to redact."""
         for value in self.redact:
             data = data.replace(value, HIDDEN)
-        rest = memoryview(data)
+        return data
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(self.hidden(data))
         while rest:
             rest = rest[os.write(self.descriptor, rest) :]
 
@@ -49,9 +54,10 @@ class Console:
         now = stamp(time.time())
         self.write("".join(f"{now} | {line}\n" for line in text.split("\n")).encode(errors="replace"))
 
-    def position(self) -> int:
-        """Bytes written so far, by anyone."""
-        return os.fstat(self.descriptor).st_size
+    def banner(self, text: str) -> None:
+        """`say`, for the line that a task begins with: where it is stays known as `task_offset`."""
+        self.task_offset = os.fstat(self.descriptor).st_size
+        self.say(text)
 
 
 console = Console(os.open(os.devnull, os.O_WRONLY))  # replaced in the process of each playbook

@@ -258,6 +258,7 @@ def main() -> None:
             listener.close()
             serve(connection)
         connection.close()
+    shutil.rmtree(home, ignore_errors=True)  # whoever started this is gone, perhaps without a chance to tidy up
 
 
 if __name__ == "__main__":

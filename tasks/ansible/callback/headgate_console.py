@@ -40,10 +40,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         streaming.console.say(f"PLAY [{play.get_name()}]")
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        streaming.console.say(f"TASK [{task.get_name()}]")
+        streaming.console.banner(f"TASK [{task.get_name()}]")
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
-        streaming.console.say(f"HANDLER [{task.get_name()}]")
+        streaming.console.banner(f"HANDLER [{task.get_name()}]")
 
     def v2_playbook_on_include(self, included_file: Any) -> None:
         hosts = ", ".join(host.name for host in included_file._hosts)
