@@ -13,7 +13,7 @@ from services.scheduler import Scheduler
 from services.web.server import serve_web
 from services.worker import serve
 from tasks.database import migrate, open_engine
-from tasks.runtime import Runtime, set_runtime
+from tasks.runtime import Runtime, open_connections, set_runtime
 
 Tell = Callable[[str], None]
 """Sends one line to the supervisor: `part TEXT`, `say TEXT`, `ready` or `end`."""
@@ -35,6 +35,16 @@ async def migrate_database(url: str) -> None:
         await migrate(engine)
     finally:
         await engine.dispose()
+
+
+async def check_connections(settings: Settings) -> None:
+    """Can every configured connection be used? Raises `Problem` saying what to mend."""
+    connections = open_connections(settings)
+    try:
+        await asyncio.gather(*(connection.check() for connection in connections.values()))
+    finally:
+        for connection in connections.values():
+            await connection.close()
 
 
 async def scheduler(settings: Settings, tell: Tell) -> None:

@@ -29,6 +29,8 @@ PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 20.0
 STEADY_SECONDS = 30.0
 """A process that lived this long did not die of its start, and is started again at once."""
+LONGEST_DELAY = 30.0
+"""Between two starts of a part that ends again and again."""
 MISTAKE = 78
 """Exit code (EX_CONFIG) of a child that met a `Problem`: starting it again would not help."""
 
@@ -131,6 +133,7 @@ class Supervisor:
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self._stopped = False
+        self._enduring = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.messages, self._message_write = os.pipe2(os.O_CLOEXEC)
 
@@ -177,19 +180,25 @@ class Supervisor:
                 if descriptor in running:
                     self._ended(running[descriptor], due)
 
+    def endure(self) -> None:
+        """From now on a part that ends is started again for ever: everything has worked once, and what is wrong outside may pass."""
+        self._enduring = True
+
     def _ended(self, part: Part, due: dict[float, Part]) -> None:
         code = part.reap()
-        if code == MISTAKE:
+        if code == MISTAKE and (part.once or not self._enduring):
             raise Problem(part.last_words().partition("headgate.up: ")[2] or part.last_words())
         if part.once:
             if code:
                 raise Problem(f"The {part.name} ended with {code}; its log is {part.log}. It said last: {part.last_words()}")
             return
         lived = time.monotonic() - part.began
-        if lived < STEADY_SECONDS and part.delay > 4:
+        if lived < STEADY_SECONDS and part.delay > 4 and not self._enduring:
             raise Problem(f"The {part.name} does not stay up; its log is {part.log}. It said last: {part.last_words()}")
-        part.delay = 0.0 if lived >= STEADY_SECONDS else part.delay * 2 + 0.2
-        logger.warning("The %s ended with %d and is started again. Its log is %s.", part.name, code, part.log)
+        part.delay = 0.0 if lived >= STEADY_SECONDS else min(part.delay * 2 + 0.2, LONGEST_DELAY)
+        logger.warning(
+            "The %s ended with %d and is started again. Its log is %s; it said last: %s", part.name, code, part.log, part.last_words()
+        )
         due[time.monotonic() + part.delay] = part
 
     def __exit__(self, *_: object) -> None:

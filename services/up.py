@@ -110,6 +110,7 @@ class Up:
                 supervisor.start(Part("Prefect server", settings.state / "logs" / "prefect.log", command))
             # Prefect and all that needs it takes seconds to import: that is done once, while the server starts, and shared by forking
             processes = importlib.import_module("services.processes")
+            asyncio.run(processes.check_connections(settings))
             asyncio.run(processes.migrate_database(database))
             self._write_addresses(stack, {"database": database, "prefect": settings.prefect_url, "web": settings.web_url})
             logs = settings.state / "logs"
@@ -125,7 +126,9 @@ class Up:
                 self._ready(text)
             elif kind == "say":
                 self._say(text)
-            elif kind == READY and story is not None:
+            if kind == READY:
+                supervisor.endure()
+            if kind == READY and story is not None:
                 supervisor.start(Part("story", self._settings.state / "logs" / "story.log", body=lambda: story(supervisor.tell), once=True))
             elif kind == READY:
                 self._say("ready; Ctrl-C stops.")

@@ -25,6 +25,8 @@ from headgate.problems import DatabaseProblem
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 CHANNEL = "headgate"
+SCHEMA = "headgate"
+"""Where our tables are, so that Prefect's, of which some have the same names, may be in the same database."""
 
 
 def asyncpg_url(url: str) -> str:
@@ -39,7 +41,14 @@ def sqlalchemy_url(url: str) -> str:
 
 def open_engine(url: str, connections: int = 8) -> AsyncEngine:
     """An engine with at most `connections` connections; idle ones are checked before use, as a server may restart."""
-    return create_async_engine(sqlalchemy_url(url), pool_size=connections, max_overflow=0, pool_pre_ping=True, pool_timeout=60)
+    return create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=60,
+        connect_args={"server_settings": {"search_path": SCHEMA}},
+    )
 
 
 def lease_key(name: str) -> int:
@@ -70,6 +79,7 @@ async def migrate(engine: AsyncEngine) -> None:
     try:
         async with engine.begin() as connection:
             await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": lease_key("migrate")})
+            await connection.execute(text(f"create schema if not exists {SCHEMA}"))
             await connection.run_sync(_migrate)
     except (OSError, asyncpg.PostgresError) as problem:
         raise DatabaseProblem(f"The database cannot be reached: {problem}. Check `database:` in the configuration file.") from problem

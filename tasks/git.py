@@ -21,6 +21,7 @@ from pathlib import Path
 import pygit2
 from pygit2.enums import CheckoutStrategy, SortMode
 
+from headgate.problems import Problem
 from tasks.processes import communicate, start_process
 
 NAME, EMAIL = "Headgate", "headgate@localhost"
@@ -29,7 +30,7 @@ _LOCKED = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class GitProblem(Exception):
+class GitProblem(Problem):
     """A git operation that did not work, in one sentence naming the project and git's own reason."""
 
 
