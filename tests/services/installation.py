@@ -1,0 +1,323 @@
+"""A whole Headgate for stories: `headgate up` as a real process, beside a real Gerrit and a node with a real sshd.
+
+change = ci.propose("passes", "waits")       # a change whose jobs are these
+ring = await ci.bell.ring(change.number)     # `waits` runs, and waits
+ring.end(1)                                  # it fails
+report = await ci.report(change)             # what Headgate said on the change
+assert ci.verified(change) == -1
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import yaml
+
+from deployments.reviews import EXAMPLES
+from tasks.database import SCHEMA
+from tests.services.author import Author
+from tests.services.bell import RING, Bell
+from tests.services.gerrit import CI, PERSON, GerritServer
+from tests.services.sshd import USERNAME, SshNode, free_port
+from tests.services.until import until
+
+HEADGATE = str(Path(sys.executable).with_name("headgate"))
+START_SECONDS = 180.0
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+JOBS = """\
+- job: {name: passes, run: playbooks/passes.yaml}
+- job: {name: fails, run: playbooks/fails.yaml}
+- job: {name: waits, run: playbooks/waits.yaml}
+- job: {name: passes-afar, parent: passes, nodeset: {nodes: [{name: far, label: sshd}]}}
+- job: {name: waits-afar, parent: waits, nodeset: {nodes: [{name: far, label: sshd}]}}
+"""
+"""What the jobs of changes are made of. `afar` is the node with the sshd, else they run in a local sandbox."""
+
+
+def playbook(command: str) -> str:
+    task = {"name": "Do it", "ansible.builtin.command": {"cmd": command, "chdir": "{{ zuul.project.src_dir }}"}}
+    return yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}])
+
+
+def files_of_demo(bell: int) -> dict[str, str]:
+    """What the tested project consists of."""
+    ring = f"python3 tools/ring.py {bell} {{{{ zuul.change }}}} {{{{ zuul.patchset }}}} {{{{ zuul.job }}}} {{{{ zuul.build }}}}"
+    return {
+        "README": "one\ntwo\nthree\n",
+        "zuul.d/jobs.yaml": JOBS,
+        "zuul.d/project.yaml": project_stanza(["noop"]),
+        "playbooks/passes.yaml": playbook("git log -1 --format=%s"),
+        "playbooks/fails.yaml": playbook("/bin/false"),
+        "playbooks/waits.yaml": playbook(ring),
+        "tools/ring.py": RING,
+    }
+
+
+def project_stanza(jobs: Iterable[Any]) -> str:
+    return yaml.safe_dump([{"project": {"check": {"jobs": list(jobs)}}}])
+
+
+def processes_of(directory: Path) -> dict[int, str]:
+    """Every process of this machine that has to do with the directory: id to command line."""
+    marker = str(directory).encode()
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                command = (entry / "cmdline").read_bytes()
+                seen = (command, (entry / "environ").read_bytes(), (entry / "mountinfo").read_bytes())
+                if command and any(marker in part for part in seen):
+                    found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A change as its author has it."""
+
+    number: int
+    patchset: int
+    commit: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.number},{self.patchset}"
+
+
+class Installation:
+    """`directory` holds nothing but what Headgate and its configuration put there."""
+
+    def __init__(self, directory: Path, server: GerritServer, node: SshNode, bell: Bell) -> None:
+        self.directory, self.node, self.bell = directory, node, bell
+        directory.mkdir()
+        self.web_port, self.prefect_port = free_port(), free_port()
+        self.web = f"http://127.0.0.1:{self.web_port}"
+        self.prefect_url = f"http://127.0.0.1:{self.prefect_port}/api"
+        self.config = directory / "headgate.yaml"
+        self.output = directory / "output"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._configuration = server.with_new_project()
+        self.server = server.with_new_project()
+        authors = directory.parent / f"{directory.name}-authors"
+        configuration = Author(server.gerrit.clone_url(self._configuration.project, "admin"), authors / "config")
+        shutil.copytree(EXAMPLES / "config", configuration.clone, dirs_exist_ok=True)
+        configuration.git("add", "--all")
+        configuration.git("commit", "-q", "-m", "The example")
+        configuration.git("push", "-q", "origin", "HEAD:refs/heads/main")
+        self.author = self.server.author(authors / "demo")
+        self.land(files_of_demo(bell.port))
+        self._write_configuration()
+
+    def _write_configuration(self) -> None:
+        source = {"config-projects": [{self._configuration.project: {"load-branch": "main"}}], "untrusted-projects": [self.server.project]}
+        (self.directory / "main.yaml").write_text(yaml.safe_dump([{"tenant": {"name": "stories", "source": {"review": source}}}]))
+        connection = self.server.settings().model_dump(mode="json")
+        connection["password"] = self.server.settings().password.get_secret_value()
+        far = self.node.node
+        host = {
+            "name": far.host, "connection-port": far.port, "host-key": far.host_keys[0], "username": USERNAME, "labels": ["sshd"],
+            "authorized-keys-file": str(self.node.home.parent / "authorized"), "max-parallel-jobs": 8,
+        }  # fmt: skip
+        settings = {
+            "state-dir": "state",
+            "tenants": "main.yaml",
+            "web": {"port": self.web_port},
+            "prefect": {"port": self.prefect_port},
+            "connections": [connection],
+            "providers": [
+                {"name": "here", "driver": "local", "labels": ["local"]},
+                {"name": "hosts", "driver": "static", "private-key": str(self.node.private_key), "nodes": [host]},
+            ],
+        }
+        self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
+
+    # --- the process ------------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it, unless it runs, and wait until it says that it is ready."""
+        if self.process is not None and self.process.poll() is None:
+            return
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [HEADGATE, "up", "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.directory
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while "ready;" not in self.output.read_text():
+            assert self.process.poll() is None, f"headgate up ended: {self.output.read_text()}"
+            assert time.monotonic() < deadline, f"headgate up is not ready: {self.output.read_text()}"
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """As Ctrl-C or systemd do; the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        """The whole of it, but for PostgreSQL, as the kernel does when memory is short."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def clean(self) -> None:
+        """Nothing of it is left, whatever state it was in."""
+        if self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.stop()
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def processes(self) -> dict[int, str]:
+        return processes_of(self.directory)
+
+    def headgate(self, *arguments: str) -> str:
+        """What a `headgate` command answers; it must succeed."""
+        done = subprocess.run([HEADGATE, *arguments, "--config", str(self.config)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    # --- a person at Gerrit -----------------------------------------------------------------------------------------------------------
+
+    def land(self, files: Mapping[str, str]) -> None:
+        """Put files on the branch, past every review."""
+        self.author.start()
+        self.author.commit(files, "On the branch at once")
+        self.author.git("push", "-q", self.server.gerrit.clone_url(self.server.project, "admin"), "HEAD:refs/heads/main")
+
+    def commit(self, *jobs: Any, files: Mapping[str, str] | None = None, message: str = "A change") -> None:
+        """Commit, in the author's clone, that the project has those jobs."""
+        self.author.start()
+        self.author.commit({**({"zuul.d/project.yaml": project_stanza(jobs)} if jobs else {}), **(files or {})}, message)
+
+    def propose(self, *jobs: Any, files: Mapping[str, str] | None = None, message: str = "A change") -> Proposed:
+        """Push a change for review whose jobs are those."""
+        self.commit(*jobs, files=files, message=message)
+        return Proposed(self.server.push(self.author), 1, self.author.git("rev-parse", "HEAD"))
+
+    def propose_many(self, count: int, *jobs: Any) -> list[Proposed]:
+        """So many changes, none on top of another, by one push each, as fast as they go."""
+        return [self.propose(*jobs, files={f"file-{number}": "x"}, message=f"Change number {number}") for number in range(count)]
+
+    def amend(self, change: Proposed, *jobs: Any, files: Mapping[str, str] | None = None) -> Proposed:
+        """Push the change's next patchset."""
+        self.author.git("checkout", "-q", "--detach", change.commit)
+        self.author.amend({**({"zuul.d/project.yaml": project_stanza(jobs)} if jobs else {}), **(files or {})})
+        self.author.push()
+        return Proposed(change.number, change.patchset + 1, self.author.git("rev-parse", "HEAD"))
+
+    def comment(self, change: Proposed, text: str) -> None:
+        self.server.comment(self.author, change.number, text)
+
+    def abandon(self, change: Proposed) -> None:
+        self.server.abandon(self.author, change.number)
+
+    # --- what Headgate says -----------------------------------------------------------------------------------------------------------
+
+    def reports(self, change: Proposed) -> list[str]:
+        """What Headgate said on the patchset, oldest first."""
+        messages = self.server.gerrit.api("GET", f"changes/{change.number}/messages", user=PERSON)
+        return [
+            message["message"]
+            for message in messages
+            if message.get("tag", "").startswith("autogenerated:headgate:") and message["_revision_number"] == change.patchset
+        ]
+
+    async def report(self, change: Proposed, number: int = 1, seconds: float = 120) -> str:
+        """Wait for the `number`th report on the patchset."""
+        found = await until(
+            lambda: (said := self.reports(change))[number - 1 :] and said, f"report {number} is on change {change.name}", seconds
+        )
+        return found[number - 1]
+
+    def verified(self, change: Proposed) -> int:
+        """Headgate's vote on the current patchset, 0 for none."""
+        return self.server.votes(change.number).get(CI, 0)
+
+    async def ask(self, query: str, *values: Any) -> list[asyncpg.Record]:
+        """Rows of Headgate's own database."""
+        url = json.loads((self.directory / "state" / "addresses.json").read_text())["database"]
+        connection = await asyncpg.connect(url, server_settings={"search_path": SCHEMA})
+        try:
+            return list(await connection.fetch(query, *values))
+        finally:
+            await connection.close()
+
+    async def workers(self) -> list[int]:
+        """Process ids of the workers that have not been found dead."""
+        return [row["process"] for row in await self.ask("select process from workers where gone is null order by started")]
+
+    # --- Prefect, as its UI uses it ---------------------------------------------------------------------------------------------------
+
+    def prefect(self, method: str, path: str, body: Any = None) -> Any:
+        answer = httpx.request(method, f"{self.prefect_url}/{path}", json=body, timeout=30)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def runs(self, change: Proposed) -> dict[str, Any]:
+        """Every run about the patchset: name to what Prefect knows of it."""
+        found = self.prefect(
+            "POST", "flow_runs/filter", {"flow_runs": {"tags": {"all_": [f"change:{change.number}"]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        )
+        return {run["name"]: run for run in found if re.search(rf"\b{change.name}$", run["name"])}
+
+    def parent(self, change: Proposed) -> dict[str, Any]:
+        return next(run for name, run in self.runs(change).items() if name.startswith("check "))
+
+    def run_of(self, change: Proposed, job: str) -> dict[str, Any]:
+        return dict(self.runs(change)[f"{job} on {change.name}"])
+
+    def state(self, run: Mapping[str, Any]) -> str:
+        """The name of the run's state now, as its page shows it."""
+        return str(self.prefect("GET", f"flow_runs/{run['id']}")["state"]["name"])
+
+    def states(self, run: Mapping[str, Any]) -> list[str]:
+        """All the states a run went through."""
+        history = self.prefect("GET", f"flow_run_states/?flow_run_id={run['id']}")
+        return [state["name"] for state in sorted(history, key=lambda state: state["timestamp"])]
+
+    def retry(self, run: Mapping[str, Any], force: bool = False) -> None:
+        """The button Retry: Prefect's first UI does not force it, its second one does."""
+        state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+        self._set_state(run, state, force)
+
+    def cancel(self, run: Mapping[str, Any]) -> None:
+        """The button Cancel."""
+        self._set_state(run, {"type": "CANCELLING", "name": "Cancelling"}, True)
+
+    def _set_state(self, run: Mapping[str, Any], state: Mapping[str, Any], force: bool) -> None:
+        answer = self.prefect("POST", f"flow_runs/{run['id']}/set_state", {"state": state, "force": force})
+        assert answer["status"] == "ACCEPT", answer
+
+    async def over(self, change: Proposed) -> None:
+        """Until every run about the patchset has ended: nothing more will be said."""
+
+        def all_final() -> bool:
+            runs = self.runs(change)
+            return bool(runs) and all(run["state"]["type"] in FINAL for run in runs.values())
+
+        await until(all_final, f"every run of {change.name} has ended")
+
+    async def nodes(self, change: Proposed) -> list[str]:
+        """Nodes that builds of the patchset have."""
+        rows = await self.ask(
+            "select nodes.id from nodes join builds on builds.id = nodes.request join buildsets on buildsets.id = builds.buildset "
+            "join items on items.id = buildsets.item where items.change_key = $1",
+            f"review/{change.number}/{change.patchset}",
+        )
+        return [row["id"] for row in rows]
