@@ -56,6 +56,7 @@ async def _launch(this: Runtime, node: StoredNode, public_key: str) -> None:
         await this.nodes.failed(node.id, f"{node.provider}: {problem or 'the launch took too long'}")
     else:
         await this.nodes.up(up)
+    await this.nodes.decide(await offers(this), new_id)
 
 
 @effect(name="destroy node", task_run_name="destroy {node_id}", retries=3, retry_delay_seconds=[1, 5, 20], timeout_seconds=600)
@@ -112,16 +113,14 @@ async def provision_nodes(request_id: str, build_name: str, public_key: str) -> 
 
 
 async def _wait(changed: asyncio.Event, launches: dict[str, asyncio.Task[None]]) -> bool:
-    """Until somebody changed the request (True), or a launch of ours has ended or a while has passed: then another pass is due.
-    A launch that broke is an error of ours and shown as such."""
+    """Until the request changed; False when only time has passed. A launch that broke is an error of ours and shown as such."""
     told = asyncio.create_task(changed.wait())
     pending = [launch for launch in launches.values() if not launch.done()]
     done, _ = await asyncio.wait([told, *pending], return_when=asyncio.FIRST_COMPLETED, timeout=PASS_SECONDS)
     told.cancel()
-    ended = [launch for launch in done if launch is not told]
-    for launch in ended:
+    for launch in done - {told}:
         launch.result()
-    return bool(done) and not ended
+    return bool(done)
 
 
 def _in_order(labels: tuple[str, ...], nodes: list[StoredNode]) -> list[Node]:
