@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-MOST_CHARACTERS = 4_000_000
+MOST_CHARACTERS = 1_500_000
 MOST_DEPTH = 60
 MOST_VALUES = 2_000_000
 
@@ -252,7 +251,8 @@ def _from_yaml(wrong: yaml.MarkedYAMLError) -> BadDocument:
     return BadDocument(f"not YAML: {sentence}", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0)
 
 
-_DEEP_LINE = re.compile(r"^[ \t]*(?:[-?:][ \t]+){20}|^ {120}", re.MULTILINE)
+LONGEST_LINE = 2000
+"""In block style depth costs characters of a line or whole lines, so only a longer line, or many brackets, can be deep."""
 
 
 def _compose(text: str) -> yaml.Node | None:
@@ -260,7 +260,7 @@ def _compose(text: str) -> yaml.Node | None:
     if len(text) > MOST_CHARACTERS:
         raise BadDocument(f"the file has {len(text)} characters, at most {MOST_CHARACTERS} are read")
     try:
-        if text.count("[") + text.count("{") > MOST_DEPTH or _DEEP_LINE.search(text):
+        if text.count("[") + text.count("{") > MOST_DEPTH or max(map(len, text.split("\n"))) > LONGEST_LINE:
             _refuse_depth(text)  # the C composer recurses without a bound of its own
         return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as wrong:
