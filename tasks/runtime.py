@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +27,15 @@ from tasks.store import Store
 from tasks.tenants import Tenants
 
 _connection_settings: TypeAdapter[ConnectionSettings] = TypeAdapter(ConnectionSettings)
+
+
+def located(section: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """A provider's settings with its paths beginning at the configuration file's directory."""
+    paths = {
+        key: str(directory / Path(section[key]).expanduser()) for key in ("private-key", "directory") if isinstance(section.get(key), str)
+    }
+    nodes = [located(node, directory) if isinstance(node, dict) else node for node in section.get("nodes") or ()]
+    return {**section, **paths, **({"nodes": nodes} if nodes else {})}
 
 
 def open_connections(settings: Settings) -> dict[str, Connection]:
@@ -79,7 +89,9 @@ class Runtime:
         owner = await store.owner()
         connections = open_connections(settings)
         caches = Caches(settings.state / "git")
-        providers = {p.name: p for p in (create(section, settings.state / "nodes") for section in settings.providers)}
+        providers = {
+            p.name: p for p in (create(located(section, settings.directory), settings.state / "nodes") for section in settings.providers)
+        }
         prefect = get_client()
         await prefect.__aenter__()
         return cls(

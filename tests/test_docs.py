@@ -1,0 +1,73 @@
+"""What there is appears in the documentation: every setting, every driver's key, every command."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from pydantic import BaseModel
+
+from cli.main import GROUPS
+from deployments.definitions import DEFINITIONS
+from headgate.settings import PrefectSettings, Settings, WebSettings, WorkerSettings, dashed
+from providers.local import LocalSettings
+from providers.static import StaticNode, StaticSettings
+from tasks.connection_settings import GerritSettings, LocalGitSettings
+
+ROOT = Path(__file__).parent.parent
+RUNNING = (ROOT / "docs" / "running.md").read_text()
+README = (ROOT / "README.md").read_text()
+INTERNAL = {"directory"}
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    return [prefix + dashed(name) for name in model.model_fields if name not in INTERNAL]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(key for key in keys(Settings) if key not in ("prefect", "web", "worker")),
+        *keys(PrefectSettings, "prefect."),
+        *keys(WebSettings, "web."),
+        *keys(WorkerSettings, "worker."),
+    ],
+)
+def test_every_setting_is_documented(key: str) -> None:
+    assert f"`{key}`" in RUNNING
+
+
+@pytest.mark.parametrize("model", [GerritSettings, LocalGitSettings, StaticSettings, StaticNode, LocalSettings])
+def test_every_key_of_a_driver_is_documented(model: type[BaseModel]) -> None:
+    assert not [
+        key for key in keys(model) if f"`{key}`" not in RUNNING and key not in ("driver", "name", "canonical-hostname", "user", "nodes")
+    ]
+
+
+def commands() -> list[str]:
+    app = typer.Typer()
+    for group in GROUPS:
+        importlib.import_module(group).register(app)
+    return sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a group, since there are several
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_named_somewhere(command: str) -> None:
+    texts = [README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))]
+    assert any(f"headgate {command}" in text or f"`{command}`" in text for text in texts), command
+
+
+def test_prefect_yaml_has_the_deployments_of_headgate_up() -> None:
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert [
+        (each["name"], each["entrypoint"], each["work_pool"]["name"], each["description"], [s["cron"] for s in each.get("schedules", [])])
+        for each in written
+    ] == [(each.flow, each.entrypoint, each.pool, each.description, [each.cron] if each.cron else []) for each in DEFINITIONS]
+
+
+def test_the_readme_names_its_two_commands_first() -> None:
+    blocks = [line.strip() for line in README.splitlines() if line.startswith("    make")]
+    assert blocks[:2] == ["make demo", "make test"]
