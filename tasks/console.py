@@ -30,15 +30,15 @@ def matches(path: Path, start: int, expressions: Sequence[str]) -> bool:
 
 
 class BuildConsole:
-    """The console at `path`, made if it is not there. Every call is one append."""
+    """The console at `path`, made by the first word. Every call is one append."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.touch(mode=0o640)
 
     def say(self, text: str) -> None:
         now = stamp(time.time())
         data = "".join(f"{now} | {line}\n" for line in text.split("\n")).encode(errors="replace")
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             os.write(descriptor, data)

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 from ansible_runner import Runner, RunnerConfig
 
+from headgate.results import Outcome
+
 LARGEST_FILE = 64 << 20
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 Result = TypeVar("Result")
@@ -94,6 +96,20 @@ def run(directory: Path, ident: str, playbook: str, command: Sequence[str], part
         with contextlib.suppress(OSError):
             runner.end.said = Path(config.artifact_dir, "stdout").read_text(errors="replace")[-2000:]
     return runner.end
+
+
+def outcome_of(end: PlaybookEnd) -> tuple[Outcome, str]:
+    """What ansible-playbook's end means, and in a few words why. Exit codes are those of ansible-core 2.19 (`ansible.cli.ExitCode`)."""
+    if end.code == 0:
+        return Outcome.OK, ""
+    if end.unreachable:
+        return Outcome.UNREACHABLE, f"no connection to {', '.join(end.unreachable)}"
+    if end.recapped and end.code in (1, 2):
+        return Outcome.FAILED, f"on {', '.join(end.failed)}" if end.failed else ""
+    why = " ".join(line for line in end.said.splitlines() if line.strip())[-500:]
+    if end.code in (1, 2, 4, 5, 6):
+        return Outcome.FAILED, why
+    return Outcome.CRASHED, why or f"ansible-playbook ended with {end.code}"
 
 
 async def in_own_thread(function: Callable[[], Result], stop: Callable[[], object]) -> Result:

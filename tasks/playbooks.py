@@ -24,95 +24,37 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote_plus
 
 import yaml
 
-from headgate.configuration.roles import implicit_role_name
 from headgate.inventory import (
     BUILD,
     INVENTORY,
     RESULTS,
-    BuildFacts,
     checks_out,
     inventory,
     known_hosts,
     source_path,
     workspace_path,
 )
-from headgate.jobs import FrozenJob, Nodeset, Playbook
-from headgate.results import Outcome, Phase, Played, Said, Verdict, following, script, seconds_left, succeeded, verdict
+from headgate.jobs import Playbook
+from headgate.results import Outcome, Phase, Played, Said, following, seconds_left, succeeded, verdict
 from providers.base import Node
+from tasks.agent import SOCKET, agent_environment, start_agent
+from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, playbook_file, playbooks_of, role_paths, sources_of
 from tasks.console import BuildConsole, matches
-from tasks.git import Caches, git_environment
-from tasks.playbook_runner import PlaybookEnd, in_own_thread, run
-from tasks.processes import communicate, start_process
+from tasks.playbook_runner import PlaybookEnd, in_own_thread, outcome_of, run
 from tasks.sandbox import Bind, Sandbox, environment, write_accounts
 from tasks.workspace import CACHES, Checkout, NodeUnreachable, WorkspaceProblem, make_workspace, node_shell, push_workspace
 from tasks.zygote import Zygote, ansible_environment, zygote
 
+__all__ = ["Build", "BuildOutcome", "BuildPlan", "BuildProblem", "Source", "run_build", "sources_of"]
+
 USER = "headgate"
-AGENT = f"{BUILD}/agent/socket"
 LARGEST_RESULTS = 10 << 20
-
-
-class BuildProblem(Exception):
-    """The build cannot be played as planned (a missing playbook, a repository that was never fetched); one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A repository with playbooks or roles, as a job names it."""
-
-    project: str
-    branch: str
-    trusted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class BuildPlan:
-    """Everything one build needs, decided. `nodes` has an entry for each name of the nodeset; `sources` says which commit each repository
-    with playbooks or roles is at (for a trusted one, what is merged; else with the item's changes); `directory` is this build's alone and
-    absolute; `private_key` is the build's own key, for nodes reached by ssh; `exports` is shared by builds."""
-
-    job: FrozenJob
-    facts: BuildFacts
-    nodeset: Nodeset
-    nodes: Mapping[str, Node]
-    sources: Mapping[Source, str]
-    directory: Path
-    caches: Caches
-    exports: Path
-    private_key: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BuildOutcome:
-    """What a build came to. `data` and `secret_data` are what it returned by `zuul_return`."""
-
-    verdict: Verdict
-    played: tuple[Played, ...]
-    data: Mapping[str, Any] = field(default_factory=dict)
-    secret_data: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    warnings: tuple[str, ...] = ()
-
-
-def playbooks_of(job: FrozenJob) -> tuple[Playbook, ...]:
-    return tuple(playbook for _, playbook in script(job))
-
-
-def sources_of(job: FrozenJob) -> tuple[Source, ...]:
-    """Every repository that the job's playbooks or their roles come from, each once."""
-    found: dict[Source, None] = {}
-    for playbook in playbooks_of(job):
-        found[Source(playbook.project, playbook.branch, playbook.trusted)] = None
-        for role in playbook.roles:
-            found[Source(role.project, role.branch, role.trusted)] = None
-    return tuple(found)
 
 
 class Build:
@@ -125,6 +67,7 @@ class Build:
         self.failure_output = False
         self._stories: list[dict[str, Any]] = []
         self.console_path = plan.directory / "console.log"
+        self.console = BuildConsole(self.console_path)
         self.logs = plan.directory / "logs"
         self._sandboxes: dict[bool, Sandbox] = {}
         self._agent: Sandbox | None = None
@@ -159,7 +102,6 @@ class Build:
         directory = self.plan.directory
         for name in ("ansible", "facts", "work/src", "work/tmp", "home/.ssh", "events", "agent", "runner", "logs"):
             (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.console = BuildConsole(self.console_path)
         nodes = list(self.plan.nodes.values())
         facts = inventory(self.plan.job, self.plan.nodeset, self.plan.nodes, self.plan.facts)
         (directory / "ansible/inventory.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
@@ -168,62 +110,16 @@ class Build:
             for source, commit in self.plan.sources.items():
                 self._exports[source] = await self.plan.caches.export(source.project, commit, self.plan.exports)
             for playbook in playbooks_of(self.plan.job):
-                self._roles[playbook] = self._prepare_playbook(playbook)
+                playbook_file(playbook, self._exports)
+                self._roles[playbook] = role_paths(playbook, self._exports, directory / "ansible")
             files = checks_out(self.plan.job, self.plan.nodeset)
             await make_workspace(self.plan.caches, self.checkouts, directory / "work", files)
         except (LookupError, WorkspaceProblem) as problem:
             raise BuildProblem(str(problem)) from None
         self._zygote = await zygote()
         if self.plan.private_key is not None and any(node.connection == "ssh" for node in nodes):
-            await self._start_agent()
-
-    def _prepare_playbook(self, playbook: Playbook) -> list[str]:
-        """The directories, inside the sandbox, in which its roles are looked for. A repository with `tasks/` is one role; it gets a
-        directory that has it under its name. Raises `BuildProblem`."""
-        if not (self._exports[Source(playbook.project, playbook.branch, playbook.trusted)] / playbook.path).is_file():
-            raise BuildProblem(f"there is no playbook {playbook.path} in {playbook.project} at {playbook.branch}")
-        paths = []
-        for role in playbook.roles:
-            files = self._exports[Source(role.project, role.branch, role.trusted)]
-            root = source_path(role.project, role.branch, role.trusted)
-            if (files / "tasks").is_dir():
-                name = role.name or implicit_role_name(role.project)
-                if not name.strip(".") or "/" in name:
-                    raise BuildProblem(f"role name {name!r} of {role.project} is not a name")
-                directory = f"roles/{quote_plus(root)}"
-                (self.plan.directory / "ansible" / directory).mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    (self.plan.directory / "ansible" / directory / name).symlink_to(root)
-                paths.append(f"{BUILD}/ansible/{directory}")
-            elif (files / "roles").is_dir():
-                paths.append(f"{root}/roles")
-            elif not role.implicit:
-                raise BuildProblem(f"{role.project} at {role.branch or 'its branch'} has no roles: neither tasks/ nor roles/ is there")
-        return paths
-
-    async def _start_agent(self) -> None:
-        """An agent with the build's key, in a sandbox of its own: playbooks can use the key and cannot read it."""
-        directory = self.plan.directory
-        (directory / "agent/socket").unlink(missing_ok=True)
-        binds = (Bind(directory / "agent", f"{BUILD}/agent", writable=True), *write_accounts(directory / "ansible", USER, self._home))
-        self._agent = await Sandbox.start(binds, ("ssh-agent", "-D", "-a", AGENT))
-        assert self._agent.process.stdout is not None
-        await self._agent.process.stdout.readline()  # it says where it listens once it does
-        keys = {str(path) for path in (self.plan.private_key, *(node.private_key_path for node in self.plan.nodes.values())) if path}
-        for key in sorted(keys):
-            try:
-                secret = Path(key).read_bytes()
-            except OSError as problem:
-                raise BuildProblem(f"the build's ssh key {key} cannot be read: {problem.strerror}") from None
-            pipe = asyncio.subprocess.PIPE
-            add = await start_process("ssh-add", "-q", "-", env=self._agent_environment(), cwd=directory, stdin=pipe, stderr=pipe)
-            _, err = await communicate(add, secret)
-            if add.returncode:
-                raise BuildProblem(f"the build's ssh key {key} cannot be used: {err.decode(errors='replace').strip()}")
-
-    def _agent_environment(self) -> dict[str, str]:
-        """For programs run in the build's directory: the agent's path outside may be too long for a socket, the relative one never is."""
-        return git_environment({"SSH_AUTH_SOCK": "agent/socket"})
+            keys = [self.plan.private_key, *(Path(node.private_key_path) for node in nodes if node.private_key_path)]
+            self._agent = await start_agent(directory, write_accounts(directory / "ansible", USER, self._home), keys)
 
     async def push_workspace(self) -> None:
         """Bring the repositories to every node. Raises `NodeUnreachable` or `WorkspaceProblem`, after saying so in the console."""
@@ -244,7 +140,7 @@ class Build:
             await make_workspace(self.plan.caches, self.checkouts, Path(node.home), files=True)
             return
         hosts = self.plan.directory / "home/.ssh/known_hosts"
-        async with node_shell(node, hosts, self._agent_environment(), self.plan.directory) as shell:
+        async with node_shell(node, hosts, agent_environment(), self.plan.directory) as shell:
             if not await push_workspace(self.plan.caches, self.checkouts, shell):
                 self.console.say(f"node {node.id} has no git, so no repositories are put there")
 
@@ -335,7 +231,7 @@ class Build:
             **({"zuul_success": succeeded(self.played), "zuul_will_retry": will_retry} if phase in (Phase.POST, Phase.CLEANUP) else {}),
         }
         extra = {**self.plan.job.extra_vars, **told}
-        home = {"SSH_AUTH_SOCK": AGENT, "AWX_ISOLATED_DATA_DIR": events}
+        home = {"SSH_AUTH_SOCK": SOCKET, "AWX_ISOLATED_DATA_DIR": events}
         assert self._zygote is not None
         return {
             "sandbox": sandbox.pid,
@@ -420,20 +316,6 @@ def texts(value: Any) -> set[str]:
     if isinstance(value, list | tuple):
         return set().union(*(texts(inner) for inner in value))
     return {line for line in value.splitlines() if len(line) >= 6} if isinstance(value, str) else set()
-
-
-def outcome_of(end: PlaybookEnd) -> tuple[Outcome, str]:
-    """What ansible-playbook's end means, and in a few words why. Exit codes are those of ansible-core 2.19 (`ansible.cli.ExitCode`)."""
-    if end.code == 0:
-        return Outcome.OK, ""
-    if end.unreachable:
-        return Outcome.UNREACHABLE, f"no connection to {', '.join(end.unreachable)}"
-    if end.recapped and end.code in (1, 2):
-        return Outcome.FAILED, f"on {', '.join(end.failed)}" if end.failed else ""
-    why = " ".join(line for line in end.said.splitlines() if line.strip())[-500:]
-    if end.code in (1, 2, 4, 5, 6):
-        return Outcome.FAILED, why
-    return Outcome.CRASHED, why or f"ansible-playbook ended with {end.code}"
 
 
 async def run_build(plan: BuildPlan, secrets: Mapping[Playbook, Mapping[str, Any]] | None = None) -> BuildOutcome:

@@ -58,9 +58,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         self.plays.append({"play": {"name": play.get_name(), "id": str(play._uuid), "duration": {"start": now()}}, "tasks": []})
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        # its banner is in the console by now: callbacks are called in the order of their names
         started: dict[str, Any] = {
             "task": {"name": task.get_name(), "id": str(task._uuid), "duration": {"start": now()}},
-            "console_offset": streaming.console.task_offset,  # its banner is written by now: callbacks are called in the order of their names
+            "console_offset": streaming.console.task_offset,
             "hosts": {},
         }
         if task._role is not None:
