@@ -246,28 +246,47 @@ def node_variables(node: NodeFacts) -> dict[str, Any]:
     return {**reached, "nodepool": described, "zuul_node": described, "zuul_user_dir": node.home}
 
 
-def inventory(job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], facts: BuildFacts) -> dict[str, Any]:
+def inventory(job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], facts: BuildFacts, trusted: bool = False) -> dict[str, Any]:
     """The inventory in Ansible's YAML shape. `nodes` has one entry for each name of the nodeset; localhost is Ansible's implicit one.
 
-    Job variables lie over what parent jobs returned; extra variables and secrets are not here, they go to each playbook."""
+    Job variables lie over what parent jobs returned; extra variables and secrets are not here, they go to each playbook. What a change or
+    another job says is never a template. What the job says is one, except to `trusted` playbooks: it would be evaluated beside their secrets."""
+    said = unsafe if trusted else _plain
     return {
         "all": {
-            "hosts": {name: {**node_variables(node), **_plain(job.host_vars.get(name, {}))} for name, node in nodes.items()},
+            "hosts": {name: {**_plain(node_variables(node)), **said(job.host_vars.get(name, {}))} for name, node in nodes.items()},
             "vars": {
-                **_plain(facts.parent_data),
-                **_plain(job.group_vars.get("all", {})),
-                **_plain(job.vars),
-                "zuul": zuul_variables(job, facts),
+                **unsafe(facts.parent_data),
+                **said(job.group_vars.get("all", {})),
+                **said(job.vars),
+                "zuul": unsafe(zuul_variables(job, facts)),
             },
             "children": {
                 "zuul_unreachable": {"hosts": {}},
                 **{
-                    group.name: {"hosts": {node: {} for node in group.nodes}, "vars": _plain(job.group_vars.get(group.name, {}))}
+                    group.name: {"hosts": {node: {} for node in group.nodes}, "vars": said(job.group_vars.get(group.name, {}))}
                     for group in nodeset.groups
                 },
             },
         }
     }
+
+
+class Unsafe(str):
+    """A text that Ansible must not take for a template: `!unsafe` in YAML."""
+
+    __slots__ = ()
+
+
+def unsafe(value: Any) -> Any:
+    """`value` as plain data, every text in it that could be a template marked."""
+    if isinstance(value, str):
+        return Unsafe(value) if "{" in value else value
+    if isinstance(value, Mapping):
+        return {str(name): unsafe(inner) for name, inner in value.items()}
+    if isinstance(value, Sequence):
+        return [unsafe(inner) for inner in value]
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -32,12 +32,13 @@ import yaml
 
 from headgate.inventory import (
     BUILD,
-    INVENTORY,
     RESULTS,
+    Unsafe,
     checks_out,
     inventory,
     known_hosts,
     source_path,
+    unsafe,
     workspace_path,
 )
 from headgate.jobs import Playbook
@@ -103,8 +104,9 @@ class Build:
         for name in ("ansible", "facts", "work/src", "work/tmp", "home/.ssh", "events", "agent", "runner", "logs"):
             (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         nodes = list(self.plan.nodes.values())
-        facts = inventory(self.plan.job, self.plan.nodeset, self.plan.nodes, self.plan.facts)
-        (directory / "ansible/inventory.yaml").write_text(yaml.safe_dump(facts, sort_keys=False))
+        for name, trusted in (("inventory.yaml", False), ("inventory-trusted.yaml", True)):
+            facts = inventory(self.plan.job, self.plan.nodeset, self.plan.nodes, self.plan.facts, trusted)
+            (directory / "ansible" / name).write_text(as_yaml(facts))
         (directory / "home/.ssh/known_hosts").write_text(known_hosts(nodes))
         try:
             for source, commit in self.plan.sources.items():
@@ -172,6 +174,10 @@ class Build:
         """Play one playbook and append what it came to to `played`. `secrets` are the decrypted values by variable name; they exist for
         this playbook only and are blotted out of the console. Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
         source = f"{playbook.project}: {playbook.path}@{playbook.branch}"
+        if self._zygote is None:
+            self.played.append(Played(phase, playbook, Outcome.CRASHED))
+            self.console.say(f"{phase.upper()} is left out, the build was not prepared: {source}")
+            return self.played[-1]
         if phase in (Phase.POST, Phase.CLEANUP):
             self._show_console_in_logs()
         self.console.begins(phase, source, playbook.trusted)
@@ -183,6 +189,8 @@ class Build:
                 end = await self._play(phase, playbook, secrets or {})
         except TimeoutError:
             outcome, why = Outcome.TIMED_OUT, "everything it started is killed"
+        except OSError as problem:
+            raise BuildProblem(f"this machine cannot play {playbook.path}: {problem.strerror}") from None
         else:
             outcome, why = outcome_of(end)
         played = Played(phase, playbook, outcome, time.monotonic() - began)
@@ -230,20 +238,28 @@ class Build:
             "zuul_execution_branch": playbook.branch,
             **({"zuul_success": succeeded(self.played), "zuul_will_retry": will_retry} if phase in (Phase.POST, Phase.CLEANUP) else {}),
         }
-        extra = {**self.plan.job.extra_vars, **told}
+        said = unsafe if playbook.trusted else dict
+        (self.plan.directory / "ansible/extra.yaml").write_text(as_yaml({**said(self.plan.job.extra_vars), **told}))
+        name = "inventory-trusted.yaml" if playbook.trusted else "inventory.yaml"
         home = {"SSH_AUTH_SOCK": SOCKET, "AWX_ISOLATED_DATA_DIR": events}
         assert self._zygote is not None
         return {
             "sandbox": sandbox.pid,
-            "arguments": ["ansible-playbook", *([] if secrets else ["-i", INVENTORY]), "-e", json.dumps(extra), f"{root}/{playbook.path}"],
+            "arguments": [
+                "ansible-playbook",
+                *([] if secrets else ["-i", f"{BUILD}/ansible/{name}"]),
+                "-e",
+                f"@{BUILD}/ansible/extra.yaml",
+                f"{root}/{playbook.path}",
+            ],
             "environment": {**environment(USER, self._home), **ansible_environment(self._zygote.directory), **home},
             "directory": f"{BUILD}/work",
             "roles": self._roles[playbook],
             "console": str(self.console_path),
             "redact": list(texts(secrets)),
             "homes": self._local_homes,
-            "inventory": (self.plan.directory / "ansible/inventory.yaml").read_text() if secrets else "",
-            "inventory_vars": dict(secrets),
+            "inventory": (self.plan.directory / "ansible" / name).read_text() if secrets else "",
+            "inventory_vars": as_yaml(unsafe(secrets)),
         }
 
     def _tell(self, played: Played, end: PlaybookEnd | None) -> None:
@@ -307,6 +323,17 @@ class Build:
             await self._agent.kill()
         for name in ("agent", "events", "facts", "home", "work"):
             await asyncio.to_thread(shutil.rmtree, self.plan.directory / name, ignore_errors=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what Ansible must not take for a template with its tag."""
+
+
+_Dumper.add_representer(Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", text))
+
+
+def as_yaml(value: Any) -> str:
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def texts(value: Any) -> set[str]:

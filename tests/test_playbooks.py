@@ -180,7 +180,9 @@ async def test_cancel_leaves_nothing_running_and_plays_only_cleanup(workshop: Wo
 
 @pytest.mark.parametrize("moment", range(4))
 async def test_cancel_at_any_moment_of_the_start_leaves_nothing(workshop: Workshop, moment: int) -> None:
-    plan = await workshop.plan(run=tasks("{shell: sleep 4321.3}"), nodes={"primary": workshop.local_node()})
+    plan = await workshop.plan(
+        run=tasks("{shell: sleep 4321.3}"), cleanup=tasks("{shell: echo swept}"), nodes={"primary": workshop.local_node()}
+    )
     running = asyncio.create_task(run_build(plan))
     reached = [lambda: True, (plan.directory / "ansible").exists, lambda: inside(plan.directory), lambda: processes("sleep 4321.3")]
     while not reached[moment]():
@@ -326,6 +328,36 @@ async def test_failure_output_is_a_failure_even_if_the_run_passes(workshop: Work
         run=tasks("{shell: echo no 12 tests failed}"), nodes={"primary": node}, failure_output=(r"\d+ tests failed",)
     )
     assert (await run_build(harmless)).verdict == Verdict("SUCCESS")
+
+
+async def test_what_a_change_or_a_job_says_is_no_template_beside_secrets(workshop: Workshop) -> None:
+    look = tasks(
+        "{debug: {msg: 'own [{{ trick }}] extra [{{ more }}]'}}",
+        "{debug: {msg: 'change [{{ zuul.change_message }}] parent [{{ parent }}]'}}",
+        "{debug: {msg: 'secret [{{ login.password | length }}] [{{ login.odd }}]'}}",
+    )
+    plan = await workshop.plan(
+        run=look,
+        nodes={"primary": workshop.local_node()},
+        vars={"trick": "{{ login.password }}"},
+        extra_vars={"more": "{{ login.password }}"},
+        facts={"parent_data": {"parent": "{{ 6 * 7 }}"}},
+        trusted=True,
+        message="Fix {{ login.password }}",
+    )
+    secret = {"login": {"password": "hunter2hunter2", "odd": "{{ 6 * 7 }}"}}
+    await run_build(plan, secrets={plan.job.run[0]: secret})
+    said = workshop.said(plan)
+    assert "own [{{ login.password }}] extra [{{ login.password }}]" in said
+    assert "change [Fix {{ login.password }}] parent [{{ 6 * 7 }}]" in said
+    assert "secret [14] [(redacted)]" in said
+
+
+async def test_job_variables_are_templates_for_untrusted_playbooks(workshop: Workshop) -> None:
+    node = workshop.local_node()
+    plan = await workshop.plan(run=tasks("{debug: {msg: '{{ where }}'}}"), nodes={"primary": node}, vars={"where": "at {{ zuul.branch }}"})
+    await run_build(plan)
+    assert "at main" in workshop.said(plan)
 
 
 async def test_no_log_stays_silent(workshop: Workshop) -> None:

@@ -47,7 +47,7 @@ CACHE = "ansiballz_cache"  # where Ansible keeps packed modules, below its local
 
 
 class Request(TypedDict):
-    """`sandbox` is a process inside it; `console` a path outside it; `inventory_vars` (secrets among them) exist only for this playbook."""
+    """`sandbox` is a process inside it; `console` a path outside it; `inventory_vars` (YAML, secrets) exist only for this playbook."""
 
     sandbox: int
     arguments: list[str]
@@ -58,7 +58,7 @@ class Request(TypedDict):
     redact: list[str]
     homes: dict[str, str]
     inventory: str
-    inventory_vars: dict[str, Any]
+    inventory_vars: str
 
 
 def call(name: str, *arguments: Any) -> None:
@@ -123,7 +123,7 @@ def inventory_arguments(request: Request, directory: Path) -> list[str]:
         return []
     (directory / "inventory.yaml").write_text(request["inventory"])
     (directory / "group_vars").mkdir()
-    (directory / "group_vars/all.json").write_text(json.dumps(request["inventory_vars"]))
+    (directory / "group_vars/all.yaml").write_text(request["inventory_vars"])
     return ["-i", str(directory / "inventory.yaml")]
 
 

@@ -89,6 +89,7 @@ class Workshop:
         roles: tuple[RoleSource, ...] = (),
         private_key: Path | None = None,
         facts: Mapping[str, Any] | None = None,
+        message: str = "A change\n",
         **attributes: Any,
     ) -> BuildPlan:
         """A build of a job with these playbooks (texts of YAML), all of them in the one project, at its main branch."""
@@ -120,7 +121,7 @@ class Workshop:
             nodesets=(nodeset,),
             **attributes,
         )
-        change = Change("review", "org/nova", "main", 1234, 5, "refs/changes/34/1234/5", commit, subject="A change", message="A change\n")
+        change = Change("review", "org/nova", "main", 1234, 5, "refs/changes/34/1234/5", commit, subject="A change", message=message)
         known = BuildFacts(
             build=f"build-{self.count}",
             buildset="buildset-1",
