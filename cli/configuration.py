@@ -1,218 +1,142 @@
-"""`headgate check`, `jobs`, `explain`, `diff`, `schema`: Zuul's configuration, offline."""
+"""`headgate check`, `jobs`, `explain`, `diff`, `schema`, `encrypt`: Zuul's configuration, offline."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cli.configuration_sources import Sources, Tree, hostname_of, named_sources, read_tree
-from headgate.configuration import BadTenantFile, FreezeFailed, Layout, Ref, RemovedFile, SourceFile, Tenant, parse_tenants
-from headgate.configuration.answers import graph_answer, problem_answers
-from headgate.configuration.problems import nearest
-from headgate.configuration.stanza import Wrong
+from cli.configuration_questions import BadQuestion, Question, World, answer, batch, overlaid, read_tenants, the_ref, world_of
+from headgate.configuration import BadTenantFile, FreezeFailed, Layout
+from headgate.configuration.advice import advice
+from headgate.configuration.answers import plain, problem_answers
+from headgate.configuration.differing import differences
+from headgate.configuration.encryption import BadKey, as_yaml, encrypt, public_key
+from headgate.configuration.explaining import explain
+from headgate.configuration.problems import Problem as Finding
+from headgate.configuration.schema import configuration_schema, tenant_schema
+from headgate.problems import Problem
 
-JSON_OPTION = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-class BadQuestion(Exception):
-    """What was asked for is not there: one sentence."""
-
-
-@dataclass(slots=True)
-class Question:
-    """One graph to freeze. `overlay` entries are `PROJECT@BRANCH=DIR`."""
-
-    tenant: str
-    pipeline: str
-    project: str
-    branch: str = "master"
-    files: Sequence[str] = ()
-    tag: bool = False
-    ref: bool = False
-    overlay: Sequence[str] = ()
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Holds the tenant file and git/<project, / as _>.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Main = Annotated[str, typer.Option(help="Name of the tenant file.")]
+Source = Annotated[list[str] | None, typer.Option(help="A checkout, bare repository or directory: NAME=DIR; may be repeated.")]
+Hostname = Annotated[list[str] | None, typer.Option(help="A connection's canonical hostname: NAME=HOST.")]
+Overlay = Annotated[list[str] | None, typer.Option(help="A proposed branch: PROJECT@BRANCH=DIR; may be repeated.")]
+Files = Annotated[list[str] | None, typer.Option("--file", help="A file the change touches; may be repeated.")]
 
 
-@dataclass(slots=True)
-class World:
-    """A tenant file and its sources, each tenant loaded once."""
-
-    main: Path
-    sources: Sources
-    loaded: dict[str, Layout] = field(default_factory=dict)
-    tenants: dict[str, Tenant] = field(default_factory=dict)
-
-    def tenant(self, name: str) -> Layout:
-        """A loaded tenant. Raises `BadQuestion`, `BadTenantFile`."""
-        if not self.tenants:
-            self.tenants = {tenant.name: tenant for tenant in read_tenants(self.main)}
-        if name not in self.tenants:
-            raise BadQuestion(f'no tenant "{name}" in {self.main}{nearest(name, self.tenants)}')
-        if name not in self.loaded:
-            self.loaded[name] = self.sources.layout(self.tenants[name])
-        return self.loaded[name]
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (check, jobs, schema):
+        app.command()(command)
+    app.command("explain")(explain_jobs)
+    app.command("diff")(diff_jobs)
+    app.command("encrypt")(encrypt_secret)
 
 
-def read_tenants(main: Path) -> tuple[Tenant, ...]:
-    """The tenants of a file. Raises `BadTenantFile`, also when it cannot be read."""
+def _world(directory: Path, main: str, source: list[str] | None, hostname: list[str] | None) -> World:
     try:
-        text = main.read_text()
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise BadTenantFile(f"{main} cannot be read: {wrong}") from wrong
-    return parse_tenants(text, str(main))
+        return world_of(directory, main, source or (), hostname or ())
+    except BadQuestion as wrong:
+        raise Problem(str(wrong)) from wrong
 
 
-def overlaid(layout: Layout, overlay: Sequence[str], sources: Sources) -> tuple[Layout, Layout]:
-    """The layout with proposed branches in effect, and the one that validates config-projects' changes too. Raises `BadQuestion`."""
-    changes: list[SourceFile | RemovedFile] = []
-    for each in overlay:
-        target, equals, directory = each.partition("=")
-        name, at, branch = target.rpartition("@")
-        if not equals or not at or not Path(directory).is_dir():
-            raise BadQuestion(f'"{each}" is not PROJECT@BRANCH=DIR with an existing directory')
-        canonical = layout.projects.find(name)
-        if canonical is None:
-            raise BadQuestion(f'no project "{name}" in tenant "{layout.tenant.name}"{nearest(name, layout.projects.by_name)}')
-        settings = layout.projects.by_canonical[canonical].settings
-        proposed = read_tree(settings, canonical, branch, Tree(Path(directory)))
-        paths = {file.path for file in proposed}
-        former = sources.trees(settings).get(branch)
-        gone = [file for file in read_tree(settings, canonical, branch, former) if file.path not in paths] if former else []
-        changes += [*proposed, *(RemovedFile(file.project, file.branch, file.path) for file in gone)]
-    return layout.with_files(changes), layout.with_files(changes, config_projects=True)
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, default=str))
 
 
-def answer(world: World, question: Question) -> dict[str, Any]:
-    """One frozen graph as JSON, or why there is none."""
-    result: dict[str, Any] = {
-        "tenant": question.tenant,
-        "project": question.project,
-        "pipeline": question.pipeline,
-        "branch": question.branch,
-        "files": list(question.files),
-    }
-    errors: list[dict[str, Any]] = []
+def check(
+    main: Annotated[Path, typer.Argument(metavar="MAIN.yaml", help="The tenant file; projects may lie beside it under git/.")],
+    source: Source = None,
+    hostname: Hostname = None,
+    as_json: Json = False,
+) -> None:
+    """Load every tenant and print what is wrong, or probably wrong, with it. Exit code 1 if anything is wrong."""
+    world = _world(main.parent, main.name, source, hostname)
+    found: dict[str, list[Finding]] = {}
     try:
-        layout = ahead = world.tenant(question.tenant)
-        validated = layout
-        if question.overlay:
-            layout, validated = overlaid(ahead, question.overlay, world.sources)
-        errors = [each for problem in validated.occurrences for each in problem_answers(problem, validated)]
-        graph = layout.freeze(the_ref(layout, question), question.pipeline, ahead)
-    except (BadQuestion, BadTenantFile, FreezeFailed) as wrong:
-        return {**result, "error": str(wrong), "config_errors": errors}
-    return {**result, "jobs": graph_answer(graph, layout), "config_errors": errors}
-
-
-def the_ref(layout: Layout, question: Question) -> Ref:
-    """What a question is about. Raises `BadQuestion`."""
-    try:
-        canonical = layout.projects.find(question.project)
-    except Wrong as ambiguous:
-        raise BadQuestion(str(ambiguous)) from ambiguous
-    if canonical is None:
-        raise BadQuestion(
-            f'no project "{question.project}" in tenant "{layout.tenant.name}"{nearest(question.project, layout.projects.by_name)}'
-        )
-    files = tuple(question.files)
-    if question.tag:
-        return Ref(canonical, "", files, f"refs/tags/{question.branch}", (question.branch,))
-    return Ref(canonical, question.branch, files, f"refs/heads/{question.branch}" if question.ref else "")
-
-
-def question_of(entry: Any) -> Question:
-    """A query of a batch file. Raises `BadQuestion`."""
-    if not isinstance(entry, dict):
-        raise BadQuestion(f"a query must be a mapping, found {type(entry).__name__}")
-    missing = [key for key in ("tenant", "pipeline", "project") if not isinstance(entry.get(key), str)]
-    if missing:
-        raise BadQuestion(f"a query needs {', '.join(missing)}")
-    overlay = entry.get("overlay") or entry.get("overlays") or ()
-    if isinstance(overlay, dict):
-        overlay = [f"{target}={directory}" for target, directory in overlay.items()]
-    return Question(
-        entry["tenant"],
-        entry["pipeline"],
-        entry["project"],
-        entry.get("branch") or "master",
-        entry.get("files") or entry.get("file") or (),
-        bool(entry.get("tag")),
-        bool(entry.get("ref")),
-        [overlay] if isinstance(overlay, str) else overlay,
-    )
-
-
-def batch(world: World, entries: Any) -> list[dict[str, Any]]:
-    """Answers to all queries of a batch, in order."""
-    if not isinstance(entries, list):
-        raise BadQuestion("a batch must be a list of queries")
-    answers = []
-    for entry in entries:
-        try:
-            answers.append(answer(world, question_of(entry)))
-        except BadQuestion as wrong:
-            answers.append({**(entry if isinstance(entry, dict) else {}), "error": str(wrong), "config_errors": []})
-    return answers
-
-
-def world_of(directory: Path, main: str, source: Sequence[str], hostname: Sequence[str]) -> World:
-    hostnames = dict(each.partition("=")[::2] for each in hostname)
-    return World(directory / main, Sources(directory, named_sources(source), hostnames))
-
-
-def fail(message: str) -> typer.Exit:
-    typer.echo(f"headgate: {message}", err=True)
-    return typer.Exit(2)
+        for tenant in read_tenants(main):
+            layout = world.tenant(tenant.name)
+            found[tenant.name] = [*layout.problems, *advice(layout)]
+    except (BadTenantFile, BadQuestion) as wrong:
+        if as_json:
+            _print_json({"error": str(wrong)})
+            raise typer.Exit(1) from wrong
+        raise Problem(str(wrong)) from wrong
+    errors = sum(problem.is_error for problems in found.values() for problem in problems)
+    if as_json:
+        _print_json({name: [asdict(problem) for problem in problems] for name, problems in found.items()})
+    else:
+        for name, problems in found.items():
+            for problem in problems:
+                typer.echo(f"{problem}")
+            wrong_here = sum(problem.is_error for problem in problems)
+            typer.echo(f"tenant {name}: {wrong_here} error(s), {len(problems) - wrong_here} warning(s)")
+    if errors:
+        raise typer.Exit(1)
 
 
 def jobs(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Holds the tenant file and git/<project, / as _>.")],
+    directory: Directory,
     tenant: Annotated[str, typer.Option(help="Tenant.")] = "",
     pipeline: Annotated[str, typer.Option(help="Pipeline.")] = "",
     project: Annotated[str, typer.Option(help="Project, short or canonical.")] = "",
     branch: Annotated[str, typer.Option(help="Branch of the change (or the tag).")] = "master",
-    file: Annotated[list[str] | None, typer.Option(help="A file the change touches; may be repeated.")] = None,
+    file: Files = None,
     tag: Annotated[bool, typer.Option("--tag", help="--branch is a tag.")] = False,
     ref: Annotated[bool, typer.Option("--ref", help="--branch was pushed to; there is no change.")] = False,
-    overlay: Annotated[list[str] | None, typer.Option(help="A proposed branch: PROJECT@BRANCH=DIR.")] = None,
+    overlay: Overlay = None,
     batch_file: Annotated[Path | None, typer.Option("--batch", help="A JSON list of such queries.")] = None,
-    main: Annotated[str, typer.Option(help="Name of the tenant file.")] = "main.yaml",
-    source: Annotated[list[str] | None, typer.Option(help="A repository or directory: NAME=DIR.")] = None,
-    hostname: Annotated[list[str] | None, typer.Option(help="A connection's canonical hostname: NAME=HOST.")] = None,
-    as_json: JSON_OPTION = False,
+    main: Main = "main.yaml",
+    source: Source = None,
+    hostname: Hostname = None,
+    as_json: Json = False,
 ) -> None:
     """Freeze the job graph of a change that does not exist yet."""
-    world = world_of(directory, main, source or (), hostname or ())
+    world = _world(directory, main, source, hostname)
     if batch_file is not None:
         try:
-            typer.echo(json.dumps(batch(world, json.loads(batch_file.read_text())), indent=1))
+            _print_json(batch(world, json.loads(batch_file.read_text())))
         except (OSError, ValueError, BadQuestion) as wrong:
-            raise fail(f"{batch_file}: {wrong}") from wrong
+            raise Problem(f"{batch_file}: {wrong}") from wrong
         return
+    result = answer(world, _question(tenant, pipeline, project, branch, file, tag, ref, overlay))
+    if as_json:
+        _print_json(result)
+    elif "error" in result:
+        raise Problem(result["error"])
+    else:
+        _print_jobs(result)
+
+
+def _question(
+    tenant: str,
+    pipeline: str,
+    project: str,
+    branch: str,
+    file: list[str] | None = None,
+    tag: bool = False,
+    ref: bool = False,
+    overlay: list[str] | None = None,
+) -> Question:
     question = Question(tenant, pipeline, project, branch, file or (), tag, ref, overlay or ())
     missing = [f"--{name}" for name in ("tenant", "pipeline", "project") if not getattr(question, name)]
     if missing:
-        raise fail(f"{', '.join(missing)} must be given, or --batch")
-    result = answer(world, question)
-    if as_json:
-        typer.echo(json.dumps(result, indent=1))
-    elif "error" in result:
-        raise fail(result["error"])
-    else:
-        _print_jobs(result)
+        raise Problem(f"{', '.join(missing)} must be given")
+    return question
 
 
 def _print_jobs(result: dict[str, Any]) -> None:
     for job in result["jobs"]:
         needs = ", ".join(each["name"] + (" (soft)" if each["soft"] else "") for each in job["dependencies"])
         labels = ", ".join(node["label"] for node in job["nodeset"][0]) or "no node"
-        typer.echo(
-            f"{job['name']}{'' if job['voting'] else ' (non-voting)'}: {' < '.join(reversed(job['parents'][:-1])) or 'base job'}; {labels}"
-        )
+        parents = " < ".join(reversed(job["parents"][:-1])) or "base job"
+        typer.echo(f"{job['name']}{'' if job['voting'] else ' (non-voting)'}: {parents}; {labels}")
         if needs:
             typer.echo(f"    after {needs}")
     if not result["jobs"]:
@@ -222,4 +146,92 @@ def _print_jobs(result: dict[str, Any]) -> None:
         typer.echo(f"{errors} configuration error(s), see headgate check", err=True)
 
 
-__all__ = ["BadQuestion", "Question", "World", "answer", "batch", "hostname_of", "jobs", "overlaid", "read_tenants", "the_ref", "world_of"]
+def explain_jobs(
+    directory: Directory,
+    tenant: Annotated[str, typer.Option(help="Tenant.")],
+    pipeline: Annotated[str, typer.Option(help="Pipeline.")],
+    project: Annotated[str, typer.Option(help="Project, short or canonical.")],
+    branch: Annotated[str, typer.Option(help="Branch of the change (or the tag).")] = "master",
+    file: Files = None,
+    tag: Annotated[bool, typer.Option("--tag", help="--branch is a tag.")] = False,
+    ref: Annotated[bool, typer.Option("--ref", help="--branch was pushed to; there is no change.")] = False,
+    overlay: Overlay = None,
+    main: Main = "main.yaml",
+    source: Source = None,
+    hostname: Hostname = None,
+    as_json: Json = False,
+) -> None:
+    """Say of each job whether it runs and why, and which definition set each of its attributes."""
+    world = _world(directory, main, source, hostname)
+    question = _question(tenant, pipeline, project, branch, file, tag, ref, overlay)
+    layout, proposed = _before_and_after(world, tenant, overlay)
+    try:
+        failure, jobs_explained = explain(proposed, the_ref(proposed, question), pipeline, layout)
+    except (BadQuestion, FreezeFailed) as wrong:
+        raise Problem(str(wrong)) from wrong
+    if as_json:
+        _print_json({"error": failure, "jobs": [asdict(each) for each in jobs_explained]})
+        return
+    if failure:
+        typer.echo(f"no job runs: {failure}")
+    for each in jobs_explained:
+        typer.echo(f"{each.name} {'runs' if each.runs else 'does not run'}: {each.reason}")
+        for origin in each.origins:
+            typer.echo(f"    {origin.attribute:22} {origin.job}, {origin.place}")
+
+
+def _before_and_after(world: World, tenant: str, overlay: list[str] | None) -> tuple[Layout, Layout]:
+    try:
+        layout = world.tenant(tenant)
+        return layout, overlaid(layout, overlay, world.sources)[0] if overlay else layout
+    except (BadQuestion, BadTenantFile) as wrong:
+        raise Problem(str(wrong)) from wrong
+
+
+def diff_jobs(
+    directory: Directory,
+    tenant: Annotated[str, typer.Option(help="Tenant.")],
+    overlay: Annotated[list[str], typer.Option(help="A proposed branch: PROJECT@BRANCH=DIR; may be repeated.")],
+    main: Main = "main.yaml",
+    source: Source = None,
+    hostname: Hostname = None,
+    as_json: Json = False,
+) -> None:
+    """Show what would run differently, in every project, if a change to the configuration merged."""
+    world = _world(directory, main, source, hostname)
+    try:
+        before = world.tenant(tenant)
+        after = overlaid(before, overlay, world.sources)[1]
+    except (BadQuestion, BadTenantFile) as wrong:
+        raise Problem(str(wrong)) from wrong
+    found = list(differences(before, after))
+    new = [problem for problem in after.problems if problem not in before.problems]
+    if as_json:
+        entries = [plain(asdict(each)) for each in found]
+        _print_json({"differences": entries, "problems": [entry for each in new for entry in problem_answers(each, after)]})
+        return
+    for each in (*new, *found):
+        typer.echo(str(each))
+    typer.echo(f"{len(found)} difference(s), {len(new)} new problem(s)")
+
+
+def schema(tenants: Annotated[bool, typer.Option("--tenants", help="Of the tenant file.")] = False) -> None:
+    """Print the JSON Schema of configuration files, so that an editor completes and checks them."""
+    _print_json(tenant_schema() if tenants else configuration_schema())
+
+
+def encrypt_secret(
+    key: Annotated[Path, typer.Option(help="The project's public key (or its private one), PEM.")],
+    name: Annotated[str, typer.Option(help="Name of the secret.")] = "SECRET",
+    field: Annotated[str, typer.Option(help="Name of the value in it.")] = "FIELD",
+    infile: Annotated[Path | None, typer.Option(help="Where the plain text is; standard input if not given.")] = None,
+    strip: Annotated[bool, typer.Option("--strip", help="Take white space off both ends.")] = False,
+) -> None:
+    """Encrypt a value for a project, as a secret stanza in Zuul's format."""
+    try:
+        plain_text = infile.read_text() if infile else sys.stdin.read()
+        pem = key.read_text()
+        public = public_key(pem) if "PRIVATE KEY" in pem else pem
+        typer.echo(as_yaml(encrypt(plain_text.strip() if strip else plain_text, public), name, field), nl=False)
+    except (OSError, UnicodeDecodeError, BadKey) as wrong:
+        raise Problem(f"{wrong}") from wrong

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pygit2
-import typer
 
 from headgate.configuration import Layout, SourceFile, Tenant, TenantProject, config_paths, load_layout
 
@@ -48,7 +47,7 @@ class Tree:
         if self.repository is None:
             data = (self.directory / path).read_bytes()
         else:
-            data = self.repository[self.commit].peel(pygit2.Tree)[path].data
+            data = self.repository[self.commit].peel(pygit2.Tree)[path].peel(pygit2.Blob).data
         return data.decode("utf8", "surrogateescape")
 
 
@@ -105,7 +104,7 @@ def read_tree(project: TenantProject, canonical: str, branch: str, tree: Tree) -
 
 
 def _branches(directory: Path) -> dict[str, Tree]:
-    """A repository's branches; of a checkout's own branch what lies in the working tree, so that edits are seen before they are committed."""
+    """A repository's branches; of a checkout's own branch the working tree, so that edits are seen before they are committed."""
     try:
         repository = pygit2.Repository(str(directory))
     except pygit2.GitError:
@@ -123,11 +122,11 @@ def _branches(directory: Path) -> dict[str, Tree]:
 
 
 def named_sources(given: Iterable[str]) -> dict[str, Path]:
-    """`NAME=DIR` options as a mapping. Ends the command with one sentence for what is not such."""
+    """`NAME=DIR` options as a mapping. Raises `ValueError` for what is not such."""
     found = {}
     for each in given:
         name, equals, directory = each.partition("=")
         if not equals or not Path(directory).is_dir():
-            raise typer.BadParameter(f'"{each}" is not NAME=DIR with an existing directory')
+            raise ValueError(f'"{each}" is not NAME=DIR with an existing directory')
         found[name] = Path(directory)
     return found

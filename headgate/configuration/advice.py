@@ -1,0 +1,137 @@
+"""What is legal but probably wrong, each with its cure, and circles that Zuul silently breaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from headgate.configuration.files import problem
+from headgate.configuration.layout import Layout
+from headgate.configuration.objects import Named, StanzaObject, Variant
+from headgate.configuration.problems import Problem, fold
+from headgate.configuration.regex import Regex, RegexTooSlow
+from headgate.configuration.stanza import Complaint
+from headgate.configuration.state import LayoutState
+
+_GLOB = re.compile(r"(?:^|[\w/-])\*")
+_PLAIN_BRANCH = re.compile(r"[\w./-]+")
+
+
+def advice(layout: Layout) -> tuple[Problem, ...]:
+    """Warnings (and errors for circles of parents), the same on several branches as one."""
+    state = layout.state
+    variants = [variant for _, group in state.jobs.items() for variant in group]
+    stanzas = {id(stanza): stanza for _, group in state.stanzas.items() for stanza in group}
+    templates = [template for _, group in state.templates.items() for template in group]
+    attached = [(variant, stanza) for stanza in (*stanzas.values(), *templates) for variant in stanza.variants()]
+    found: list[Problem] = []
+    for variant in variants:
+        found += _matchers(state, variant, variant, ())
+    for variant, stanza in attached:
+        found += _matchers(state, variant, stanza, (*variant.job.path, variant.name))
+    found += _circles(state, variants)
+    found += _unused(state, variants, [variant for variant, _ in attached], list(stanzas.values()), templates)
+    return fold(found)
+
+
+def _say(state: LayoutState, item: Any, severity: str, name: str, message: str, path: tuple[Any, ...]) -> Problem:
+    source = item.source
+    complaint = Complaint(severity, name, message, *identity(item), path)
+    bounds = state.files.get((source.project, source.branch)) or ()
+    text = next((bound.file.text for bound in bounds if bound.file.path == source.path), "")
+    return problem(complaint, text, source.project, source.branch, source.path)
+
+
+def identity(item: Variant | StanzaObject | Named) -> tuple[str, str, int, int]:
+    """Kind, name, place in the file and line of an object."""
+    if isinstance(item, Variant):
+        return ("job", item.name, item.job.index, item.job.line)
+    if isinstance(item, StanzaObject):
+        definition = item.definition
+        return ("project-template" if definition.is_template else "project", item.name, definition.index, definition.line)
+    return (item.kind, item.name, item.index, item.line)
+
+
+def _matchers(state: LayoutState, variant: Variant, item: Variant | StanzaObject, path: tuple[Any, ...]) -> Iterator[Problem]:
+    job = variant.job
+    for key, patterns in (("files", job.files), ("irrelevant-files", job.irrelevant_files)):
+        for regex in patterns or ():
+            if _GLOB.search(regex.pattern):
+                cure = re.sub(r"(?<![.\])])\*", ".*", regex.pattern.replace(".*", "*").replace("*.", r"*\."))
+                message = f'"{regex.pattern}" is a regular expression but looks like a glob: did you mean "{cure}"?'
+                yield _say(state, item, "warning", "Glob", message, (*path, key))
+    known = sorted({branch for project in state.projects.by_canonical.values() for branch in project.branches})
+    for regex in job.branches or ():
+        others = _also_matches(regex, known)
+        if others:
+            message = (
+                f'"{regex.pattern}" also matches the branch {", ".join(others)}: write "^{re.escape(regex.pattern)}$" for that branch alone'
+            )
+            yield _say(state, item, "warning", "Branch Matcher", message, (*path, "branches"))
+
+
+def _also_matches(regex: Regex, branches: list[str]) -> list[str]:
+    if regex.negate or regex.pattern not in branches or not _PLAIN_BRANCH.fullmatch(regex.pattern):
+        return []
+    try:
+        return [branch for branch in branches if branch != regex.pattern and regex.match(branch)]
+    except RegexTooSlow:
+        return []
+
+
+def _circles(state: LayoutState, variants: list[Variant]) -> Iterator[Problem]:
+    """Jobs that inherit from themselves. Zuul stops where the circle closes, so such a job lacks what it seems to inherit."""
+    parents: dict[str, set[str]] = {}
+    for variant in variants:
+        parents.setdefault(variant.name, set())
+        if variant.job.parent:
+            parents[variant.name].add(variant.job.parent)
+        elif not variant.job.base:
+            parents[variant.name].add(state.tenant.default_parent)
+    in_circle = _in_circle(parents)
+    for variant in variants:
+        if variant.name in in_circle and (variant.job.parent or "") in in_circle:
+            message = f'inherits from itself through "{variant.job.parent}": give one of the two another parent'
+            yield _say(state, variant, "error", "Parent Circle", message, ("parent",))
+
+
+def _in_circle(parents: dict[str, set[str]]) -> set[str]:
+    """Names from which one comes back to the same name; names that lead nowhere are taken off until none is left."""
+    left = {name: {parent for parent in found if parent in parents} for name, found in parents.items()}
+    for forward in (True, False):
+        while True:
+            reached = {parent for found in left.values() for parent in found}
+            gone = [name for name, found in left.items() if (not found if forward else name not in reached)]
+            if not gone:
+                break
+            for name in gone:
+                del left[name]
+            for found in left.values():
+                found.difference_update(gone)
+    return set(left)
+
+
+def _unused(
+    state: LayoutState, variants: list[Variant], attached: list[Variant], stanzas: list[StanzaObject], templates: list[StanzaObject]
+) -> Iterator[Problem]:
+    everyone = [*variants, *attached]
+    parents = {variant.job.parent or state.tenant.default_parent for variant in everyone if not variant.job.base}
+    running = {variant.name for variant in attached}
+    for name, group in state.jobs.items():
+        if name not in parents and name not in running:
+            yield _say(state, group[0], "warning", "Unused Job", "is in no pipeline and has no child: attach it or remove it", ())
+    nodesets = {variant.job.nodeset for variant in everyone if isinstance(variant.job.nodeset, str)}
+    secrets = {use.secret for variant in everyone for use in variant.job.secrets}
+    used_templates = {name for stanza in stanzas for name in stanza.definition.templates}
+    for (kind, name), named in state.named.items():
+        if kind == "nodeset":
+            nodesets.update(each for each in named.value.alternatives if isinstance(each, str))
+        if kind == "secret" and name not in secrets:
+            yield _say(state, named, "warning", "Unused Secret", "no job uses it: remove it", ())
+    for (kind, name), named in state.named.items():
+        if kind == "nodeset" and name not in nodesets:
+            yield _say(state, named, "warning", "Unused Nodeset", "no job uses it: remove it", ())
+    for template in templates:
+        if template.name not in used_templates:
+            yield _say(state, template, "warning", "Unused Template", "no project uses it: remove it", ())

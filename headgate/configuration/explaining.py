@@ -1,0 +1,130 @@
+"""Why each job of a project-pipeline runs or not, and which definition set each of its attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headgate.configuration.collecting import NoMatchingParent, collect, variants_of
+from headgate.configuration.freezing import COMMIT_MESSAGE, FreezeFailed, matches_files, merged, project_pipeline
+from headgate.configuration.inheritance import MergedJob
+from headgate.configuration.layout import Layout
+from headgate.configuration.objects import Variant
+from headgate.configuration.projects import Ref
+from headgate.configuration.regex import RegexTooSlow
+from headgate.configuration.stanza import Wrong
+from headgate.configuration.state import LayoutState
+from headgate.jobs import JobGraph
+
+_JOINING = frozenset(
+    (
+        *("vars", "extra_vars", "host_vars", "group_vars", "include_vars", "pre_run", "post_run", "cleanup_run", "roles"),
+        *("required_projects", "tags", "provides", "requires", "semaphores", "include_projects", "exclude_projects"),
+        *("allowed_projects", "failure_output"),
+    )
+)
+"""Attributes to which every definition adds; of the others the last one holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an attribute was set."""
+
+    attribute: str
+    job: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Of one job: does it run, the one reason, and who set what."""
+
+    name: str
+    runs: bool
+    reason: str
+    origins: tuple[Origin, ...] = field(default=())
+
+
+def explain(layout: Layout, ref: Ref, pipeline: str, ahead: Layout | None = None) -> tuple[str, tuple[Explanation, ...]]:
+    """Why no graph can be frozen ("" if one can), and each job of the project-pipeline. Raises `FreezeFailed` for an unknown pipeline."""
+    state = layout.state
+    if pipeline not in state.pipelines:
+        raise FreezeFailed(f'no pipeline "{pipeline}" in tenant "{state.tenant.name}"')
+    graph, failure = JobGraph(), ""
+    try:
+        graph = layout.freeze(ref, pipeline, ahead)
+    except FreezeFailed as wrong:
+        failure = str(wrong)
+    try:
+        found = project_pipeline(state, ref, pipeline)
+    except (Wrong, RegexTooSlow) as wrong:
+        return str(wrong), ()
+    if found is None:
+        return failure or f"the project takes no part in the pipeline {pipeline} on this branch", ()
+    running = set(graph.names)
+    return failure, tuple(_explained(state, ref, name, variants, running, graph) for name, variants in found.jobs.items())
+
+
+def _explained(state: LayoutState, ref: Ref, name: str, variants: list[Variant], running: set[str], graph: JobGraph) -> Explanation:
+    where = ref.branch or ref.ref
+    matching = [variant for variant in variants if ref.matches(variant.matcher)]
+    if not matching:
+        return Explanation(name, False, f"no variant in the pipeline is for {where}: branches at {_places(variants)}")
+    try:
+        collect(state, ref, name, matching)
+        job = merged(state, ref, name, variants, {})
+    except NoMatchingParent as missing:
+        which = str(missing)
+        what = "the job itself" if which == name else f'its parent "{which}"'
+        places = _places(variants_of(state, which))
+        return Explanation(name, False, f"{what} has no variant for {where}" + (f", only those at {places}" if places else ""))
+    except (Wrong, RegexTooSlow) as wrong:
+        return Explanation(name, False, str(wrong))
+    assert job is not None
+    runs = name in running
+    return Explanation(name, runs, _reason(job, ref, runs, graph), _origins(job))
+
+
+def _places(variants: list[Variant]) -> str:
+    return ", ".join(f"{place(variant)}" for variant in variants if variant.source.project)
+
+
+def place(variant: Variant) -> str:
+    """`config/zuul.d/jobs.yaml:12 (master)`."""
+    source = variant.source
+    return f"{source.name}/{source.path}:{variant.job.line} ({source.branch})" if source.project else "built in"
+
+
+def _reason(job: MergedJob, ref: Ref, runs: bool, graph: JobGraph) -> str:
+    files = [path for path in ref.files if path != COMMIT_MESSAGE]
+    if not matches_files(job, ref):
+        if runs:
+            needed = [each.name for each in graph.jobs if any(need.name == job.name and not need.soft for need in each.dependencies)]
+            return f"its files do not match, but {', '.join(needed)} depends on it" if needed else "the change alters its configuration"
+        patterns = ", ".join(str(each) for each in job.files or ())
+        if job.files is not None and not any(each.match(path) for each in job.files for path in files):
+            return f"no file of the change matches files: {patterns or 'nothing'}"
+        return f"all files of the change match irrelevant-files: {', '.join(str(each) for each in job.irrelevant_files or ())}"
+    if not files:
+        return "no files are known, so every job runs"
+    for path in files:
+        for each in job.files or ():
+            if each.match(path):
+                return f"{path} matches files: {each}"
+    if job.irrelevant_files is not None:
+        relevant = next(path for path in files if not any(each.match(path) for each in job.irrelevant_files))
+        return f"{relevant} matches no irrelevant-files"
+    return "it has no file matchers"
+
+
+def _origins(job: MergedJob) -> tuple[Origin, ...]:
+    found: dict[str, list[Origin]] = {}
+    for variant in job.path:
+        said = variant.what_is_said()
+        keys = [*said.execution, *(key for key, _ in said.context), *(key for key, _ in said.joined)]
+        for key in keys:
+            if key == "roles" and variant.job.roles is None:
+                continue
+            origin = Origin(key.replace("_", "-"), variant.name, place(variant))
+            joins = key in _JOINING and not (key in variant.job.replaces and variant.job.replaced(key))
+            found[key] = [*found.get(key, []), origin] if joins else [origin]
+    return tuple(origin for key in sorted(found) for origin in found[key])
