@@ -249,8 +249,9 @@ def node_variables(node: NodeFacts) -> dict[str, Any]:
 def inventory(job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], facts: BuildFacts, trusted: bool = False) -> dict[str, Any]:
     """The inventory in Ansible's YAML shape. `nodes` has one entry for each name of the nodeset; localhost is Ansible's implicit one.
 
-    Job variables lie over what parent jobs returned; extra variables and secrets are not here, they go to each playbook. What a change or
-    another job says is never a template. What the job says is one, except to `trusted` playbooks: it would be evaluated beside their secrets."""
+    Job variables lie over what parent jobs returned; extra variables and secrets are not here, they go to each playbook. What a change
+    or another job says is never a template. What the job says is one, but not to `trusted` playbooks: it would be evaluated beside their
+    secrets."""
     said = unsafe if trusted else _plain
     return {
         "all": {

@@ -345,7 +345,7 @@ async def test_what_a_change_or_a_job_says_is_no_template_beside_secrets(worksho
         trusted=True,
         message="Fix {{ login.password }}",
     )
-    secret = {"login": {"password": "hunter2hunter2", "odd": "{{ 6 * 7 }}"}}
+    secret = {"login": {"password": "hunter2hunter2", "odd": "{{ 6 * 9 }}"}}
     await run_build(plan, secrets={plan.job.run[0]: secret})
     said = workshop.said(plan)
     assert "own [{{ login.password }}] extra [{{ login.password }}]" in said
