@@ -126,19 +126,18 @@ class Attempt:
         self._values: dict[str, Any] = {}
 
     async def run(self) -> Verdict:
-        """Its verdict, recorded; every node is given back first. Cancelled, the build ends as CANCELED, or as lost if the worker stops."""
+        """Its verdict, recorded as soon as it is known: nobody waits for the nodes to go away, which follows whatever happened.
+        Cancelled, the build ends as CANCELED, or as lost if the worker stops."""
         if self._build.attempt > self._job.attempts:
             return await self._end(Verdict("RETRY_LIMIT"), LOST)
         try:
-            try:
-                ended, why = await self._on_some_nodeset()
-            finally:
-                await asyncio.shield(release_nodes(self._build.id))
+            return await self._end(*await self._on_some_nodeset())
         except asyncio.CancelledError:
             if not self._this.stopping:
                 await asyncio.shield(self._this.store.end_build(self._build.id, CANCELED, **self._values))
             raise
-        return await self._end(ended, why)
+        finally:
+            await asyncio.shield(release_nodes(self._build.id))
 
     async def _end(self, ended: Verdict, why: str = "") -> Verdict:
         await self._this.store.end_build(self._build.id, None if ended.retry else ended.result, message=why, **self._values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from uuid import UUID
 
 import httpx
@@ -19,7 +20,8 @@ from prefect.client.schemas.objects import StateType
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.registry import POOLS
-from tasks.prefect_api import ALL_RUNS, mark_crashed, start_again
+from headgate.builds import SUCCESS
+from tasks.prefect_api import ALL_RUNS, create_run, finish_run, mark_crashed, start_again
 from tasks.runtime import Runtime
 
 logger = logging.getLogger("headgate.reconciler")
@@ -70,15 +72,28 @@ class Reconciler:
         for worker in await self._store.dead_workers():
             claims = await self._store.claims_of(worker)
             logger.warning("Worker %s is gone; %d of its runs start again.", worker, len(claims))
-            for flow_run in claims:
-                await self._again(UUID(flow_run), "The worker that ran it is gone.")
+            for flow_run, claimed in claims:
+                await self._again(UUID(flow_run), "The worker that ran it is gone.", claimed)
                 await self._store.unclaim(flow_run, worker)
-                found = True
+            # what it had of nodes and was not using for a run that starts again
+            await create_run(
+                self._runtime.prefect,
+                "housekeeping/housekeeping",
+                name="housekeeping after a crash",
+                parameters={},
+                key=f"housekeeping/{worker}",
+            )
             await self._store.worker_gone(worker)
+            found = True
         return found
 
-    async def _again(self, flow_run: UUID, reason: str) -> None:
-        if await mark_crashed(self._runtime.prefect, flow_run, reason):
+    async def _again(self, flow_run: UUID, reason: str, since: datetime) -> None:
+        """Start a crashed run again; a job's run that had recorded its result `since` then is only marked as what it was."""
+        build = await self._store.result_of_run(str(flow_run), since)
+        if build is not None:
+            await self._runtime.nodes.release(build.id)
+            await finish_run(self._runtime.prefect, flow_run, build.result == SUCCESS, f"{build.result}. {reason}")
+        elif await mark_crashed(self._runtime.prefect, flow_run, reason):
             await start_again(self._runtime.prefect, flow_run, reason)
 
     async def _new_evidence(self) -> bool:
@@ -101,13 +116,14 @@ class Reconciler:
             flow_run_filter=FlowRunFilter(state=going), work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(POOLS)))
         )
         claimed = await self._store.claimed()
-        lost = {run.id for run in runs if str(run.id) not in claimed}
+        lost = {run.id: run for run in runs if str(run.id) not in claimed}
         found = False
-        for flow_run in lost & self._suspects:
+        for flow_run in lost.keys() & self._suspects:
             logger.warning("No worker knows of the run %s that Prefect calls running; it starts again.", flow_run)
-            await self._again(flow_run, "No worker knows of it.")
+            state = lost[flow_run].state
+            await self._again(flow_run, "No worker knows of it.", state.timestamp if state is not None else datetime.now(UTC))
             found = True
-        self._suspects = lost - self._suspects
+        self._suspects = lost.keys() - self._suspects
         return found
 
     async def _stuck_items(self) -> bool:

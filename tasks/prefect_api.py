@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Scheduled
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Completed, Crashed, Failed, Scheduled
 
 
 def runs_topic(pool: str) -> str:
@@ -80,6 +81,12 @@ async def start_again(client: PrefectClient, flow_run: UUID, reason: str) -> boo
     except ObjectNotFound:
         return False
     return True
+
+
+async def finish_run(client: PrefectClient, flow_run: UUID, success: bool, message: str) -> None:
+    """Give a run whose worker died the end it had reached."""
+    with suppress(ObjectNotFound):
+        await client.set_flow_run_state(flow_run, Completed(message=message) if success else Failed(message=message), force=True)
 
 
 async def mark_crashed(client: PrefectClient, flow_run: UUID, reason: str) -> bool:

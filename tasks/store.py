@@ -553,12 +553,23 @@ class Store:
         async with self._engine.begin() as connection:
             await connection.execute(sa.delete(t.claims).where(t.claims.c.flow_run == flow_run, t.claims.c.worker == worker_id))
 
-    async def claims_of(self, worker_id: str) -> list[str]:
+    async def claims_of(self, worker_id: str) -> list[tuple[str, datetime]]:
+        """The flow runs a worker claims, and since when."""
         async with self._engine.connect() as connection:
             rows = await connection.execute(
-                sa.select(t.claims.c.flow_run).where(t.claims.c.worker == worker_id).order_by(t.claims.c.claimed)
+                sa.select(t.claims.c.flow_run, t.claims.c.claimed).where(t.claims.c.worker == worker_id).order_by(t.claims.c.claimed)
             )
-            return [row.flow_run for row in rows]
+            return [(row.flow_run, row.claimed) for row in rows]
+
+    async def result_of_run(self, flow_run: str, since: datetime) -> Build | None:
+        """The build with a result that a flow run has ended since then, if any."""
+        found = await self._select_builds(
+            sa.select(t.builds)
+            .where(t.builds.c.flow_run == flow_run, t.builds.c.ended >= since, t.builds.c.result.is_not(None))
+            .order_by(t.builds.c.ended.desc())
+            .limit(1)
+        )
+        return found[0] if found else None
 
     async def claimed(self) -> set[str]:
         """Every flow run that some worker claims."""

@@ -147,7 +147,7 @@ async def test_a_flow_run_can_be_claimed_by_one_worker_only(store: Store) -> Non
     assert await store.claim("run", "w1")
     assert not await store.claim("run", "w2")
     await store.unclaim("run", "w2")
-    assert await store.claims_of("w1") == ["run"]
+    assert [flow_run for flow_run, _ in await store.claims_of("w1")] == ["run"]
     await store.unclaim("run", "w1")
     assert await store.claim("run", "w2")
 
