@@ -186,8 +186,8 @@ class Builder:
         """Of equal objects on several branches of a project the first stands; different ones are an error."""
         kind = key[0]
         first: Named | None = None
-        for named in self.state.candidates.get(key) or ():
-            assert isinstance(named, Named)
+        candidates = [item for item in self.state.candidates.get(key) or () if isinstance(item, Named)]
+        for named in candidates:
             try:
                 self._may_stand(named, first)
             except Wrong as wrong:
@@ -195,6 +195,9 @@ class Builder:
                 continue
             self.complain(kind, named, None)
             first = first or named
+        for named in candidates if kind == "nodeset" else ():
+            if named is not first:
+                self.complain("nodeset check", named, None)
         if not (self.speculative and kind in STATIC):
             self.state.named.put(key, first)
 
@@ -227,9 +230,12 @@ class Builder:
                 shadows = self._shadows(variant, admitted[0] if admitted else None)
             except Wrong as wrong:
                 self.complain("job", variant, wrong)
+                self.complain("job check", variant, None)
                 continue
             self.complain("job", variant, None)
-            if not shadows:
+            if shadows:
+                self.complain("job check", variant, None)
+            else:
                 admitted.append(variant)
         self.state.jobs.put(name, admitted or None)
 
