@@ -65,6 +65,7 @@ class Bell:
 
     def __init__(self) -> None:
         self.rings: list[Ring] = []
+        self._forgotten = 0
         bell = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -72,6 +73,8 @@ class Bell:
                 with contextlib.suppress(OSError):
                     ring = Ring(**json.loads(self.rfile.readline()), _file=self.wfile)
                     bell.rings.append(ring)
+                    if ring.change <= bell._forgotten:
+                        ring.end(1)
                     self.rfile.read()
                     ring._gone.set()
 
@@ -88,6 +91,13 @@ class Bell:
         """The `number`th time that this job of this change rings."""
         await until(lambda: len(self.of(change, job)) >= number, f"{job or 'a job'} of change {change} runs (time {number})")
         return self.of(change, job)[number - 1]
+
+    def forget(self, change: int) -> None:
+        """Let go whatever rings, now or later, of changes up to that number: their story is over."""
+        self._forgotten = change
+        for ring in self.rings:
+            if ring.change <= change:
+                ring.end(1)
 
     def close(self) -> None:
         self._server.shutdown()

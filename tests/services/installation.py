@@ -110,6 +110,8 @@ class Installation:
         self.prefect_url = f"http://127.0.0.1:{self.prefect_port}/api"
         self.config = directory / "headgate.yaml"
         self.output = directory / "output"
+        self._said_before = 0
+        self.last_change = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._configuration = server.with_new_project()
         self.server = server.with_new_project()
@@ -152,21 +154,28 @@ class Installation:
         """Start it, unless it runs, and wait until it says that it is ready."""
         if self.process is not None and self.process.poll() is None:
             return
-        with self.output.open("wb") as output:
+        with self.output.open("ab") as output:
+            self._said_before = output.tell()
             self.process = subprocess.Popen(
                 [HEADGATE, "up", "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.directory
             )
         deadline = time.monotonic() + START_SECONDS
-        while "ready;" not in self.output.read_text():
-            assert self.process.poll() is None, f"headgate up ended: {self.output.read_text()}"
-            assert time.monotonic() < deadline, f"headgate up is not ready: {self.output.read_text()}"
+        while "ready;" not in self.said():
+            assert self.process.poll() is None, f"headgate up ended: {self.said()}"
+            assert time.monotonic() < deadline, f"headgate up is not ready: {self.said()}"
             time.sleep(0.05)
 
-    def stop(self) -> int:
-        """As Ctrl-C or systemd do; the exit code."""
+    def said(self) -> str:
+        """What the process wrote since it was started last."""
+        return self.output.read_text()[self._said_before :]
+
+    def stop(self) -> None:
+        """As Ctrl-C or systemd do; it must end well."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        code = self.process.wait(60)
+        assert code == 0, f"headgate up ended with {code}: {self.said()}"
+        assert "Traceback" not in self.said(), self.said()
 
     def kill(self) -> None:
         """The whole of it, but for PostgreSQL, as the kernel does when memory is short."""
@@ -177,7 +186,7 @@ class Installation:
     def clean(self) -> None:
         """Nothing of it is left, whatever state it was in."""
         if self.process is not None and self.process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired, AssertionError):
                 self.stop()
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
@@ -208,7 +217,8 @@ class Installation:
     def propose(self, *jobs: Any, files: Mapping[str, str] | None = None, message: str = "A change") -> Proposed:
         """Push a change for review whose jobs are those."""
         self.commit(*jobs, files=files, message=message)
-        return Proposed(self.server.push(self.author), 1, self.author.git("rev-parse", "HEAD"))
+        self.last_change = self.server.push(self.author)
+        return Proposed(self.last_change, 1, self.author.git("rev-parse", "HEAD"))
 
     def propose_many(self, count: int, *jobs: Any) -> list[Proposed]:
         """So many changes, none on top of another, by one push each, as fast as they go."""

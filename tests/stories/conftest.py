@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,15 +22,19 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshNode]:
 
 
 @pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory, gerrit: GerritServer, node: SshNode) -> Iterator[Installation]:
+def installation(gerrit: GerritServer, node: SshNode) -> Iterator[Installation]:
     bell = Bell()
-    installed = Installation(tmp_path_factory.mktemp("stories") / "ci", gerrit, node, bell)
+    # not below pytest's own directory: as root PostgreSQL is another user, and every start of pytest closes that to others
+    directory = Path(tempfile.mkdtemp(prefix="headgate-stories-"))
+    installed = Installation(directory / "ci", gerrit, node, bell)
     yield installed
     installed.clean()
+    shutil.rmtree(directory, ignore_errors=True)
     bell.close()
 
 
 @pytest.fixture
-def ci(installation: Installation) -> Installation:
+def ci(installation: Installation) -> Iterator[Installation]:
     installation.start()
-    return installation
+    yield installation
+    installation.bell.forget(installation.last_change)

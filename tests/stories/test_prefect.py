@@ -178,6 +178,14 @@ async def test_a_second_worker_takes_runs_and_its_death_is_noticed(ci: Installat
 
 
 async def test_the_limit_of_a_pool_holds(ci: Installation) -> None:
+    def idle() -> bool:
+        going = {
+            "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},
+            "work_pools": {"name": {"any_": ["jobs"]}},
+        }
+        return ci.prefect("POST", "flow_runs/filter", going) == []
+
+    await until(idle, "what other stories left has ended")
     ci.prefect("PATCH", "work_pools/jobs", {"concurrency_limit": 1})
     try:
         change = ci.propose("waits", "waits-afar")
