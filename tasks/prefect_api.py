@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
@@ -59,7 +60,9 @@ async def create_run(
     }
     try:
         return await client.create_flow_run_from_deployment(await deployment_id(client, deployment), **arguments)
-    except ObjectNotFound:
+    except httpx.HTTPStatusError as problem:
+        if problem.response.status_code != httpx.codes.NOT_FOUND:
+            raise
         _deployments.pop(deployment, None)  # deployed anew under another id
         return await client.create_flow_run_from_deployment(await deployment_id(client, deployment), **arguments)
 
