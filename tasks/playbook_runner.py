@@ -106,7 +106,9 @@ def outcome_of(end: PlaybookEnd) -> tuple[Outcome, str]:
         return Outcome.UNREACHABLE, f"no connection to {', '.join(end.unreachable)}"
     if end.recapped and end.code in (1, 2):
         return Outcome.FAILED, f"on {', '.join(end.failed)}" if end.failed else ""
-    why = " ".join(line for line in end.said.splitlines() if line.strip())[-500:]
+    lines = [line.strip() for line in end.said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("[ERROR]", "ERROR!"))] or lines
+    why = errors[-1].removeprefix("[ERROR]: ").removeprefix("ERROR! ")[:500] if errors else ""
     if end.code in (1, 2, 4, 5, 6):
         return Outcome.FAILED, why
     return Outcome.CRASHED, why or f"ansible-playbook ended with {end.code}"

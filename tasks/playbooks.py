@@ -45,6 +45,7 @@ from headgate.jobs import Playbook
 from headgate.results import Outcome, Phase, Played, Said, following, seconds_left, succeeded, verdict
 from providers.base import Node
 from tasks.agent import SOCKET, agent_environment, start_agent
+from tasks.ansible.streaming import HIDDEN
 from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, playbook_file, playbooks_of, role_paths, sources_of
 from tasks.console import BuildConsole, matches
 from tasks.playbook_runner import PlaybookEnd, in_own_thread, outcome_of, run
@@ -194,6 +195,9 @@ class Build:
         else:
             outcome, why = outcome_of(end)
         played = Played(phase, playbook, outcome, time.monotonic() - began)
+        if end is not None and end.said.strip():
+            self.console.say(hidden(end.said.strip(), secrets or {}))
+        why = hidden(why, secrets or {})
         self._tell(played, end)
         self.played.append(played)
         if self.plan.job.failure_output and not self.failure_output and phase in (Phase.PRE, Phase.RUN):
@@ -323,6 +327,13 @@ class Build:
             await self._agent.kill()
         for name in ("agent", "events", "facts", "home", "work"):
             await asyncio.to_thread(shutil.rmtree, self.plan.directory / name, ignore_errors=True)
+
+
+def hidden(text: str, secrets: Mapping[str, Any]) -> str:
+    """`text` without what is secret in `secrets`."""
+    for value in sorted(texts(secrets), key=len, reverse=True):
+        text = text.replace(value, HIDDEN.decode())
+    return text
 
 
 class _Dumper(yaml.SafeDumper):

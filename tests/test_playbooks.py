@@ -131,7 +131,10 @@ async def test_broken_playbook_fails_with_the_reason_in_the_console(workshop: Wo
     plan = await workshop.plan(run="- hosts: all\n  taskz: []\n", nodes={"primary": workshop.local_node()})
     outcome = await run_build(plan)
     assert outcome.verdict == Verdict("FAILURE")
-    assert "'taskz' is not a valid attribute for a Play" in workshop.console(plan)[-1]
+    console = workshop.console(plan)
+    assert console[-1].endswith("playbooks/1/run-0.yaml@main: 'taskz' is not a valid attribute for a Play")
+    assert any(line.startswith("Origin: ") for line in console)
+    assert not [line for line in console if "WARNING" in line]
 
 
 async def test_killed_ansible_is_a_crash_and_retried(workshop: Workshop) -> None:

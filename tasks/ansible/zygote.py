@@ -238,11 +238,8 @@ def main() -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(sys.argv[1])
     listener.listen(128)
-    from ansible.plugins.loader import init_plugin_loader
-
     home = Path(sys.argv[1]).parent
     write_command_module(home / "library")
-    init_plugin_loader()
     preload(home)
     streaming.install()
     gc.collect()
