@@ -51,7 +51,9 @@ def config_project() -> str:
     files: [^src/.*, ^tests/.*]
     vars: {{number: {number}, nested: {{c: [1, 2, 3]}}}}
 """
-    jobs = "".join(f"        - shared-{n}:\n            dependencies: [shared-{n - 1}]\n" if n else "        - shared-0\n" for n in range(30))
+    jobs = "".join(
+        f"        - shared-{n}:\n            dependencies: [shared-{n - 1}]\n" if n else "        - shared-0\n" for n in range(30)
+    )
     return f"{text}\n- project-template:\n    name: thirty\n    gate:\n      jobs:\n{jobs}"
 
 
@@ -103,7 +105,8 @@ def project(number: int, branch: str) -> str:
 def tenant_file(count: int) -> str:
     names = "".join(f"          - org/project-{number}\n" for number in range(count))
     return (
-        "- tenant:\n    name: big\n    source:\n      gerrit:\n        config-projects:\n          - config\n        untrusted-projects:\n" + names
+        "- tenant:\n    name: big\n    source:\n      gerrit:\n        config-projects:\n          - config\n        untrusted-projects:\n"
+        + names
     )
 
 

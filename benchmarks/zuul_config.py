@@ -36,7 +36,9 @@ def main():
     original = pathlib.Path.read_text
     for path in pathlib.Path(directory).rglob("*.yaml"):
         texts[str(path)] = original(path)
-    world.read_branch_files = lambda root, extra=(): {"zuul.yaml": texts[str(root / "zuul.yaml")]} if str(root / "zuul.yaml") in texts else {}
+    world.read_branch_files = lambda root, extra=(): (
+        {"zuul.yaml": texts[str(root / "zuul.yaml")]} if str(root / "zuul.yaml") in texts else {}
+    )
 
     def load():
         world.abide = reference.model.Abide()
@@ -46,7 +48,10 @@ def main():
     seconds = best(load, 1)
     tenant = load()
     manager = tenant.layout.pipeline_managers["gate"]
-    edited = texts[str(pathlib.Path(directory) / "git" / "org_project-7" / "zuul.yaml")] + "\n- job: {name: new, parent: unit, abstract: false}\n"
+    edited = (
+        texts[str(pathlib.Path(directory) / "git" / "org_project-7" / "zuul.yaml")]
+        + "\n- job: {name: new, parent: unit, abstract: false}\n"
+    )
     changed = {"gerrit": {"org/project-7": {"master": {"zuul.yaml": edited}}}}
 
     class Files:

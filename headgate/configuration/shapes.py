@@ -226,8 +226,8 @@ class Record(Shape):
         for key, each in value.items():
             shape = self.keys.get(key, self.rest)
             if shape is None or (key not in self.keys and not isinstance(key, str)):
-                allowed = ", ".join(sorted(self.keys))
-                return Fault((key,), f'"{key}" is not allowed here{nearest(str(key), self.keys)}; allowed are {allowed}')
+                hint = nearest(str(key), self.keys) or f"; allowed are {', '.join(sorted(self.keys)) or 'no keys'}"
+                return Fault((key,), f'"{key}" is not allowed here{hint}')
             if not shape.ok(each):
                 inner = shape.fault(each)
                 hint = nearest(key, self.keys) if key not in self.keys and not inner.path else ""

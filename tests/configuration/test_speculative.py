@@ -82,7 +82,12 @@ def everything(layout: Layout) -> tuple[list[str], list[str]]:
 @given(st.integers(0, 10**9))
 def test_speculative_layout_equals_a_full_load(seed: int) -> None:
     rng = random.Random(seed)
-    places = [(PROJECT, "master", "zuul.yaml"), (PROJECT, "stable", "zuul.yaml"), (OTHER, "master", "zuul.d/a.yaml"), (OTHER, "master", "zuul.d/b.yaml")]
+    places = [
+        (PROJECT, "master", "zuul.yaml"),
+        (PROJECT, "stable", "zuul.yaml"),
+        (OTHER, "master", "zuul.d/a.yaml"),
+        (OTHER, "master", "zuul.d/b.yaml"),
+    ]
     files = {(CONFIG, "master", "zuul.yaml"): BASE_TEXT} | {place: some_text(rng) for place in places if rng.random() < 0.8}
     layout = full(files)
     for _ in range(3):

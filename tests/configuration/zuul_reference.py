@@ -95,9 +95,7 @@ class World:
         self.branches = {}
         self.registry = self.connections()
         system = types.SimpleNamespace(system_id="reference")
-        settings = types.SimpleNamespace(
-            web_root="", oidc_default_signing_algorithm="RS256", oidc_supported_signing_algorithms=["RS256"]
-        )
+        settings = types.SimpleNamespace(web_root="", oidc_default_signing_algorithm="RS256", oidc_supported_signing_algorithms=["RS256"])
         self.loader = zuul.configloader.ConfigLoader(
             self.registry, system, None, settings, None, scheduler=None, merger=Merger(), keystorage=Keys(request["key"].encode())
         )
@@ -109,9 +107,7 @@ class World:
         self.loader.loadAuthzRules(self.abide, self.unparsed)
         self.loader.loadSemaphores(self.abide, self.unparsed)
         self.loader.loadTPCs(self.abide, self.unparsed)
-        self.tenants = {
-            name: self.loader.loadTenant(self.abide, name, self.ansible, self.unparsed) for name in self.unparsed.tenants
-        }
+        self.tenants = {name: self.loader.loadTenant(self.abide, name, self.ansible, self.unparsed) for name in self.unparsed.tenants}
 
     def connections(self):
         registry = connections.ConnectionRegistry()
@@ -120,7 +116,9 @@ class World:
         for name, driver in self.request["drivers"].items():
             server = self.request["hostnames"].get(name, name)
             lines.append(f"[connection {name}]\ndriver={driver}\nserver={server}\ncanonical_hostname={server}\nbaseurl=https://{server}\n")
-            lines.append("access_key_id=a\nsecret_access_key=a\ncloud=fake\nuser=zuul\nwebhook_token=0\napi_token=0\nuri=http://localhost\n")
+            lines.append(
+                "access_key_id=a\nsecret_access_key=a\ncloud=fake\nuser=zuul\nwebhook_token=0\napi_token=0\nuri=http://localhost\n"
+            )
         config.read_file(io.StringIO("\n".join(lines)))
         registry.configure(config, database=False, sources=True, triggers=True, reporters=True, providers=True)
         for connection in registry.connections.values():
@@ -171,7 +169,13 @@ class World:
                 for project in tenant.all_projects:
                     for branch in tenant.getProjectBranches(project.canonical_name):
                         for files in ([], ["README"]):
-                            yield {"tenant": name, "pipeline": pipeline, "project": project.canonical_name, "branch": branch, "files": files}
+                            yield {
+                                "tenant": name,
+                                "pipeline": pipeline,
+                                "project": project.canonical_name,
+                                "branch": branch,
+                                "files": files,
+                            }
 
     def answer(self, query):
         tenant = self.tenants[query["tenant"]]
@@ -217,9 +221,7 @@ class World:
         manager = tenant.layout.pipeline_managers[query["pipeline"]]
         manager.fallback = tenant.layout
         item = Item(manager, change(project, query))
-        result = layout.createJobGraph(
-            zkobject.LocalZKContext(LOG), item, set(), skip_file_matcher=False, redact_secrets_and_keys=False
-        )
+        result = layout.createJobGraph(zkobject.LocalZKContext(LOG), item, set(), skip_file_matcher=False, redact_secrets_and_keys=False)
         return result["job_graph"].getJobs()
 
 

@@ -1,0 +1,144 @@
+"""The commands on a small tree, laid out as Zuul's fixtures are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pygit2
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import cli.configuration
+from headgate.configuration.encryption import new_private_key
+from tests.configuration.helpers import BASE
+
+PROJECT = "- job: {name: unit, files: [src/], timeout: 5}\n- project: {check: {jobs: [unit, noop]}}\n"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "main.yaml").write_text(
+        "- tenant: {name: example, source: {gerrit: {config-projects: [config], untrusted-projects: [org/project]}}}"
+    )
+    for name, text in (("config", BASE), ("org_project", PROJECT), ("org_project@stable", PROJECT)):
+        (tmp_path / "git" / name).mkdir(parents=True)
+        (tmp_path / "git" / name / "zuul.yaml").write_text(text)
+    return tmp_path
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    app = typer.Typer()
+    cli.configuration.register(app)
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.output or str(result.exception)
+
+
+QUESTION = ("--tenant", "example", "--pipeline", "check", "--project", "org/project")
+
+
+def test_jobs_in_the_form_that_tools_read(tree: Path) -> None:
+    answer = json.loads(run("jobs", tree, *QUESTION, "--file", "src/a", "--json"))
+    assert {key: answer[key] for key in ("tenant", "project", "pipeline", "branch", "files", "config_errors")} == {
+        "tenant": "example", "project": "org/project", "pipeline": "check", "branch": "master", "files": ["src/a"], "config_errors": []
+    }  # fmt: skip
+    job = answer["jobs"][0]
+    assert list(job) == [
+        "name",
+        "parents",
+        "voting",
+        "attempts",
+        "timeout",
+        "post_timeout",
+        "dependencies",
+        "semaphores",
+        "tags",
+        "provides",
+        "requires",
+        "vars",
+        "extra_vars",
+        "host_vars",
+        "group_vars",
+        "required_projects",
+        "nodeset",
+        "pre_run",
+        "run",
+        "post_run",
+    ]
+    assert job["parents"] == ["base", "unit"]
+    assert job["pre_run"][0]["path"] == "base/pre.yaml"
+
+
+def test_batch_answers_each_query_in_order(tree: Path) -> None:
+    query = {"tenant": "example", "pipeline": "check", "project": "org/project", "branch": "stable", "files": ["README"]}
+    queries: list[Any] = [query, {**query, "pipeline": "nightly"}, {**query, "project": "org/projct"}, {"tenant": "example"}, 5]
+    (tree / "queries.json").write_text(json.dumps(queries))
+    answers = json.loads(run("jobs", tree, "--batch", tree / "queries.json", "--json"))
+    assert [[job["name"] for job in each.get("jobs", [])] for each in answers] == [["noop"], [], [], [], []]
+    assert 'did you mean "org/project"?' in answers[2]["error"]
+    assert all(each["error"] for each in answers[1:])
+
+
+def test_overlay_is_a_proposed_branch(tree: Path) -> None:
+    proposed = tree / "proposed"
+    proposed.mkdir()
+    (proposed / "zuul.yaml").write_text(PROJECT.replace("timeout: 5", "timeout: 6"))
+    overlay = f"org/project@master={proposed}"
+    answer = json.loads(run("jobs", tree, *QUESTION, "--file", "zuul.yaml", "--overlay", overlay, "--json"))
+    assert [(job["name"], job["timeout"]) for job in answer["jobs"]] == [("unit", 6), ("noop", None)]
+    assert "unit: timeout: 5 -> 6" in run("diff", tree, "--tenant", "example", "--overlay", overlay)
+    assert "the change alters its configuration" in run("explain", tree, *QUESTION, "--file", "zuul.yaml", "--overlay", overlay)
+
+
+def test_explain_says_why_and_who(tree: Path) -> None:
+    said = run("explain", tree, *QUESTION, "--file", "README")
+    assert "unit does not run: no file of the change matches files: src/" in said
+    assert "timeout                unit, org/project/zuul.yaml:1 (master)" in said
+    assert "noop runs: it has no file matchers" in said
+
+
+def test_check_ends_with_1_on_an_error(tree: Path) -> None:
+    assert "0 error(s)" in run("check", tree / "main.yaml")
+    (tree / "git" / "org_project" / "zuul.yaml").write_text(
+        "- job: {name: unit, timout: 5}\n- job: {name: lost, parent: nowhere, files: [doc/*]}\n"
+    )
+    said = run("check", tree / "main.yaml", code=1)
+    assert 'did you mean "timeout"?' in said
+    assert 'did you mean "doc/.*"?' in said
+    assert "is in no pipeline" in said
+    found = json.loads(run("check", tree / "main.yaml", "--json", code=1))
+    assert {"severity", "project", "branches", "path", "line", "column", "object", "key", "message"} <= set(found["example"][0])
+
+
+def test_check_reads_repositories(tree: Path) -> None:
+    repository = pygit2.init_repository(str(tree / "elsewhere"), bare=True)
+    blob = repository.create_blob(b"- job: {name: unit, timeout: soon}")
+    builder = repository.TreeBuilder()
+    builder.insert("zuul.yaml", blob, pygit2.enums.FileMode.BLOB)
+    author = pygit2.Signature("a", "a@example.org", 0, 0)
+    repository.create_commit("refs/heads/main", author, author, "one", builder.write(), [])
+    said = run("check", tree / "main.yaml", "--source", f"org/project={tree / 'elsewhere'}", code=1)
+    assert "org/project/zuul.yaml:1:21 (main)" in said
+
+
+def test_wrong_questions_are_one_sentence(tree: Path) -> None:
+    assert 'no tenant "exmple"' in run("jobs", tree, "--tenant", "exmple", *QUESTION[2:], code=1)
+    assert "must be given" in run("jobs", tree, code=1)
+    assert "cannot be read" in run("check", tree / "nothing.yaml", code=1)
+
+
+def test_schemas_name_every_kind() -> None:
+    kinds = [next(iter(kind["properties"])) for kind in json.loads(run("schema"))["items"]["oneOf"]]
+    assert {"job", "project", "pipeline", "nodeset", "secret", "pragma", "queue"} <= set(kinds)
+    assert "tenant" in run("schema", "--tenants")
+
+
+def test_encrypt_prints_a_stanza(tree: Path) -> None:
+    (tree / "key.pem").write_text(new_private_key())
+    (tree / "plain").write_text("hush")
+    said = run("encrypt", "--key", tree / "key.pem", "--name", "login", "--field", "password", "--infile", tree / "plain")
+    assert said.startswith("- secret:\n    name: login\n    data:\n      password: !encrypted/pkcs1-oaep\n        - ")
+    assert "hush" not in said
