@@ -10,11 +10,14 @@ from typing import Any
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.filesystems import LocalFileSystem
 from prefect.flows import Flow
 from prefect.schedules import Cron, Schedule
+from prefect.settings import PREFECT_HOME
 
 from flows.registry import FLOWS, POOLS
 from services.worker import HeadgateWorker
+from tasks.installation import RESULTS_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ async def apply(client: PrefectClient) -> None:
             await client.create_work_pool(
                 WorkPoolCreate(name=pool, type=HeadgateWorker.type, description=description, base_job_template=template)
             )
+    block = LocalFileSystem(basepath=str(PREFECT_HOME.value() / "storage"))
+    await block.save(RESULTS_BLOCK, overwrite=True, client=client)
     for definition in DEFINITIONS:
         flow: Flow[..., Any] = FLOWS[definition.flow]
         await client.create_deployment(

@@ -40,6 +40,8 @@ logger = logging.getLogger("headgate.worker")
 CANCELLING = "prefect.flow-run.Cancelling"
 SCHEDULED = "prefect.flow-run.Scheduled"
 STARTABLE = [SCHEDULED, "prefect.flow-run.AwaitingRetry", "prefect.flow-run.Late"]
+FOREIGN_SECONDS = 1.0
+"""Runs that Headgate creates are begun by its own notification; only after this is an event about a new run taken for somebody else's."""
 SWEEP_SECONDS = 10.0
 """How often a worker looks by itself for runs to cancel, in case Prefect's event got lost."""
 
@@ -119,6 +121,13 @@ async def _ask_when_told(runtime: Runtime, worker: HeadgateWorker) -> None:
             worker.want()
 
 
+def _want_unknown(runs: Runs, workers: list[HeadgateWorker], flow_run: UUID) -> None:
+    """Ask for a run that somebody else than Headgate scheduled."""
+    if flow_run not in runs.recent:
+        for worker in workers:
+            worker.want()
+
+
 async def _follow_prefect(runs: Runs, workers: list[HeadgateWorker]) -> None:
     """React to what people do in Prefect's UI: cancel, retry, run now; and to schedules."""
     names = EventFilter(event=EventNameFilter(name=[CANCELLING, *STARTABLE]))
@@ -128,7 +137,10 @@ async def _follow_prefect(runs: Runs, workers: list[HeadgateWorker]) -> None:
                 async for event in events:
                     if event.event == CANCELLING:
                         runs.cancel(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
-                    elif event.event != SCHEDULED or UUID(event.resource.id.removeprefix("prefect.flow-run.")) not in runs.recent:
+                    elif event.event == SCHEDULED:
+                        flow_run = UUID(event.resource.id.removeprefix("prefect.flow-run."))
+                        asyncio.get_running_loop().call_later(FOREIGN_SECONDS, _want_unknown, runs, workers, flow_run)
+                    else:
                         for worker in workers:
                             worker.want()
         except (OSError, httpx.HTTPError, websockets.WebSocketException) as problem:

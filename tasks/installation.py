@@ -10,6 +10,8 @@ from headgate.problems import Problem
 from headgate.settings import Settings, SettingsProblem, parse_settings
 
 CONFIG_VARIABLE = "HEADGATE_CONFIG"
+RESULTS_BLOCK = "headgate"
+"""Prefect's block for results, of which our flows keep none."""
 
 
 def read_settings(path: Path) -> Settings:
@@ -52,6 +54,10 @@ def prefect_environment(settings: Settings, database: str | None = None) -> dict
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        # our server asks for no such token, and every run's client would ask for one
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false" if settings.prefect.url is None else "true",
+        # named, it is looked up once a process instead of several times a run
+        "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK": f"local-file-system/{RESULTS_BLOCK}",
         "DO_NOT_TRACK": "1",
     }
     if settings.prefect.auth:

@@ -53,17 +53,21 @@ class Tenants:
         self._newest: dict[str, str] = {}
         self._lock = asyncio.Lock()
         self._text = ""
+        self._tenants: tuple[Tenant, ...] = ()
 
     def tenants(self) -> tuple[Tenant, ...]:
-        """What the tenant file says now. Raises `Problem`."""
+        """What the tenant file says now; parsed again when it has changed. Raises `Problem`."""
         try:
-            self._text = self._file.read_text()
+            text = self._file.read_text()
         except OSError as problem:
             raise Problem(f"The tenant file {self._file} cannot be read: {problem.strerror}.") from problem
-        try:
-            return parse_tenants(self._text, str(self._file))
-        except BadTenantFile as problem:
-            raise Problem(str(problem)) from problem
+        if text != self._text or not self._tenants:
+            try:
+                self._tenants = parse_tenants(text, str(self._file))
+            except BadTenantFile as problem:
+                raise Problem(str(problem)) from problem
+            self._text = text
+        return self._tenants
 
     def tenant(self, name: str) -> Tenant:
         return next(tenant for tenant in self.tenants() if tenant.name == name)
