@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-GROUPS = ("cli.running", "cli.demo", "cli.reruns", "cli.configuration")
+GROUPS = ("cli.running", "cli.demo", "cli.reruns", "cli.configuration", "cli.jenkins")
 """One file per group of verbs; each adds its commands to `app` in `register(app)`."""
 
 

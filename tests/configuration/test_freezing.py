@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -120,9 +121,8 @@ def test_what_makes_a_buildset_a_config_error(text: str, sentence: str) -> None:
 - job: {name: tagged, tags: [a], attribute-control: {tags: {final: true}}}
 - job: {name: empty, parent: null}
 """
-    with pytest.raises(FreezeFailed, match=".*") as failed:
+    with pytest.raises(FreezeFailed, match=re.escape(sentence)):
         graph(load(config=config, project=text + ATTACHED))
-    assert sentence in str(failed.value)
 
 
 def test_unknown_pipeline_is_said() -> None:
@@ -164,7 +164,8 @@ def test_secrets_make_untrusted_jobs_post_review_and_their_own() -> None:
 
 def test_queue_of_a_template_and_of_a_branch() -> None:
     layout = load(
-        project="- queue: {name: q, allow-circular-dependencies: true}\n- project-template: {name: t, queue: q}\n- project: {templates: [t]}"
+        project="- queue: {name: q, allow-circular-dependencies: true}\n"
+        "- project-template: {name: t, queue: q}\n- project: {templates: [t]}"
     )
     queue = layout.queue_of(PROJECT, "master")
     assert queue is not None

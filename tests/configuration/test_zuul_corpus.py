@@ -1,4 +1,4 @@
-"""Every directory of Zuul's own public fixtures, frozen by Zuul's own code and by ours, attribute by attribute, with the configuration errors.
+"""Every directory of Zuul's own public fixtures, frozen by Zuul's own code and by ours, and the configuration errors.
 
 The test fetches Zuul's source distribution and makes an environment for it (once, below the user's cache), so it needs a package
 index. `HEADGATE_ZUUL` may name a directory that already has both: `venv/` and `zuul-14.3.0/`.

@@ -1,0 +1,86 @@
+"""`headgate import jjb`: Jenkins Job Builder definitions, read by the jenkins-job-builder library, to Headgate's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headgate.configuration.jenkins import Imported, convert
+from headgate.problems import Problem
+
+imports = typer.Typer(name="import", help="Take over what another system did.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add `import jjb`."""
+    app.add_typer(imports)
+
+
+class _Collector:
+    """Stands where JJB has its registry of XML writers, and keeps the elements that macros expand to."""
+
+    def __init__(self, macros: Mapping[str, Mapping[str, Any]]) -> None:
+        self.macros = macros
+        self.found: list[Any] = []
+
+    def dispatch(self, kind: str, parent: Any, element: Any, template_data: Any = None, job_data: Any = None) -> None:
+        name = next(iter(element)) if isinstance(element, Mapping) and element else str(element)
+        macro = self.macros.get(kind, {}).get(name)
+        if macro is None:
+            self.found.append(element)
+            return
+        given = element[name] if isinstance(element, Mapping) else None
+        macro.dispatch_elements(self, parent, template_data or {}, job_data or {}, dict(given or {}))
+
+
+_MACROS = {"builders": "builder", "wrappers": "wrapper", "publishers": "publisher", "triggers": "trigger", "parameters": "parameter"}
+
+
+def expanded(paths: list[Path]) -> list[tuple[str, dict[str, Any]]]:
+    """All jobs of some files, templates, groups and macros expanded. Raises `Problem`."""
+    from jenkins_jobs.config import JJBConfig  # it takes half a second to import
+    from jenkins_jobs.errors import JenkinsJobsException
+    from jenkins_jobs.loader import load_files
+    from jenkins_jobs.roots import Roots
+    from yaml import YAMLError
+
+    try:
+        config = JJBConfig()
+        config.validate()
+        roots = Roots(config)
+        load_files(config, roots, paths)
+        found = []
+        for view in roots.generate_jobs():
+            data = dict(view.data)
+            for key, kind in _MACROS.items():
+                collector = _Collector(roots.macros)
+                for element in data.get(key) or ():
+                    collector.dispatch(kind, None, element, data, data)
+                if collector.found:
+                    data[key] = collector.found
+            found.append((view.name, data))
+    except (JenkinsJobsException, YAMLError, OSError) as wrong:
+        raise Problem(f"Jenkins Job Builder cannot read this: {' '.join(str(wrong).split())}") from wrong
+    return found
+
+
+@imports.command()
+def jjb(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Definitions, or directories of such.")],
+    output: Annotated[Path, typer.Option(help="The directory to write to.")] = Path(),
+) -> None:
+    """Turn Jenkins Job Builder jobs, templates, macros and groups into jobs and playbooks, and list what could not be carried over."""
+    missing = [str(path) for path in files if not path.exists()]
+    if missing:
+        raise Problem(f"there is no file {', '.join(missing)}")
+    imported: Imported = convert(expanded(files))
+    for name, text in imported.files.items():
+        path = output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        typer.echo(f"wrote {path}")
+    for sentence in imported.left_out:
+        typer.echo(f"not carried over: {sentence}")
