@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import CONFIG, ConfigOption, log_to_stderr
-from tasks.installation import prefect_environment, read_settings
+from tasks.installation import database_url, prefect_environment, read_settings
 
 
 def up(
@@ -30,6 +30,7 @@ def worker(
     """Run one more worker against a running installation, on this or another machine that shares its state directory."""
     log_to_stderr()
     settings = read_settings(config)
+    database_url(settings)  # says so if there is no installation to work for
     os.environ.update(prefect_environment(settings))
 
     async def run() -> None:
