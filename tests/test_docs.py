@@ -71,3 +71,11 @@ def test_prefect_yaml_has_the_deployments_of_headgate_up() -> None:
 def test_the_readme_names_its_two_commands_first() -> None:
     blocks = [line.strip() for line in README.splitlines() if line.startswith("    make")]
     assert blocks[:2] == ["make demo", "make test"]
+
+
+def test_every_group_says_which_verbs_it_has() -> None:
+    for group, verbs in GROUPS.items():
+        app = typer.Typer()
+        app.command("none")(lambda: None)
+        importlib.import_module(group).register(app)
+        assert sorted(verbs) == sorted(set(typer.main.get_command(app).commands) - {"none"})  # type: ignore[attr-defined]  # a group
