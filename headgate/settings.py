@@ -139,7 +139,8 @@ def _sentence(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "missing":
         return f"'{location}' is missing."
     message = error["msg"].removeprefix("Value error, ")
-    return f"'{location}': {message[0].lower()}{message[1:]}" + (f" (found {error['input']!r})." if "found" not in message else ".")
+    told = "found" in message or repr(error["input"]) in message
+    return f"'{location}': {message[0].lower()}{message[1:]}" + ("." if told else f" (found {error['input']!r}).")
 
 
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:

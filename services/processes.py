@@ -13,7 +13,8 @@ from services.scheduler import Scheduler
 from services.web.server import serve_web
 from services.worker import serve
 from tasks.database import migrate, open_engine
-from tasks.runtime import Runtime, open_connections, set_runtime
+from tasks.runtime import Runtime, open_connections, open_providers, set_runtime
+from tasks.tenants import check_tenant_file
 
 Tell = Callable[[str], None]
 """Sends one line to the supervisor: `part TEXT`, `say TEXT`, `ready` or `end`."""
@@ -37,10 +38,12 @@ async def migrate_database(url: str) -> None:
         await engine.dispose()
 
 
-async def check_connections(settings: Settings) -> None:
-    """Can every configured connection be used? Raises `Problem` saying what to mend."""
+async def check_settings(settings: Settings) -> None:
+    """Is all that is configured right, and can every connection be used? Raises `Problem` saying what to mend."""
     connections = open_connections(settings)
     try:
+        open_providers(settings)
+        check_tenant_file(settings.tenant_file, connections)
         await asyncio.gather(*(connection.check() for connection in connections.values()))
     finally:
         for connection in connections.values():

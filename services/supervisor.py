@@ -109,11 +109,11 @@ class Part:
         text = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
         return "\n".join(text[-lines:])
 
-    def stop(self) -> None:
-        """Ask it to end; after a while make it."""
+    def stop(self, at_once: bool = False) -> None:
+        """Ask it to end, unless it has to be `at_once`; after a while make it."""
         if not self.process:
             return
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in (signal.SIGKILL,) if at_once else (signal.SIGTERM, signal.SIGKILL):
             os.kill(self.process, number)
             if select.select([self.descriptor], [], [], STOP_SECONDS)[0]:
                 break
@@ -203,5 +203,5 @@ class Supervisor:
 
     def __exit__(self, *_: object) -> None:
         for part in reversed(self.parts):
-            part.stop()
+            part.stop(at_once=not self._enduring and not self._stopped)  # what never came to work has nothing to finish
         signal.set_wakeup_fd(-1)

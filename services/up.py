@@ -110,7 +110,7 @@ class Up:
                 supervisor.start(Part("Prefect server", settings.state / "logs" / "prefect.log", command))
             # Prefect and all that needs it takes seconds to import: that is done once, while the server starts, and shared by forking
             processes = importlib.import_module("services.processes")
-            asyncio.run(processes.check_connections(settings))
+            asyncio.run(processes.check_settings(settings))
             asyncio.run(processes.migrate_database(database))
             self._write_addresses(stack, {"database": database, "prefect": settings.prefect_url, "web": settings.web_url})
             logs = settings.state / "logs"

@@ -60,6 +60,12 @@ def open_connections(settings: Settings) -> dict[str, Connection]:
     return found
 
 
+def open_providers(settings: Settings) -> dict[str, Provider]:
+    """Every configured provider by name; nothing outside is touched yet. Raises `SettingsProblem`."""
+    sections = (located(section, settings.directory) for section in settings.providers)
+    return {provider.name: provider for provider in (create(section, settings.state / "nodes") for section in sections)}
+
+
 @dataclass
 class Runtime:
     """One process's tools. `stopping` is set when the process ends and its runs are to start again elsewhere."""
@@ -89,9 +95,7 @@ class Runtime:
         owner = await store.owner()
         connections = open_connections(settings)
         caches = Caches(settings.state / "git")
-        providers = {
-            p.name: p for p in (create(located(section, settings.directory), settings.state / "nodes") for section in settings.providers)
-        }
+        providers = open_providers(settings)
         prefect = get_client()
         await prefect.__aenter__()
         return cls(

@@ -41,6 +41,35 @@ def layout_id(tenant_text: str, tenant: str, branches: Branches) -> str:
     return hashlib.sha256(json.dumps([tenant_text, tenant, branches], sort_keys=True).encode()).hexdigest()[:32]
 
 
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise Problem(f"The tenant file {file} cannot be read: {reason}.") from problem
+
+
+def _parse(text: str, file: Path) -> tuple[Tenant, ...]:
+    try:
+        return parse_tenants(text, str(file))
+    except BadTenantFile as problem:
+        raise Problem(str(problem)) from problem
+
+
+def _canonical(project: TenantProject, connections: Mapping[str, Connection], file: Path) -> str:
+    if project.connection not in connections:
+        known = ", ".join(sorted(connections))
+        raise Problem(f"{file}: the source '{project.connection}' is not a configured connection; there is {known}.")
+    return f"{connections[project.connection].canonical_hostname}/{project.name}"
+
+
+def check_tenant_file(file: Path, connections: Mapping[str, Connection]) -> None:
+    """Can it be read, and does it name configured connections only? Raises `Problem`."""
+    for tenant in _parse(_read(file), file):
+        for project in tenant.projects:
+            _canonical(project, connections, file)
+
+
 class Tenants:
     """The tenants of one tenant file and their layouts."""
 
@@ -57,15 +86,9 @@ class Tenants:
 
     def tenants(self) -> tuple[Tenant, ...]:
         """What the tenant file says now; parsed again when it has changed. Raises `Problem`."""
-        try:
-            text = self._file.read_text()
-        except OSError as problem:
-            raise Problem(f"The tenant file {self._file} cannot be read: {problem.strerror}.") from problem
+        text = _read(self._file)
         if text != self._text or not self._tenants:
-            try:
-                self._tenants = parse_tenants(text, str(self._file))
-            except BadTenantFile as problem:
-                raise Problem(str(problem)) from problem
+            self._tenants = _parse(text, self._file)
             self._text = text
         return self._tenants
 
@@ -74,10 +97,7 @@ class Tenants:
 
     def canonical(self, project: TenantProject) -> str:
         """The project's canonical name. Raises `Problem` when its connection is not configured."""
-        if project.connection not in self._connections:
-            known = ", ".join(sorted(self._connections))
-            raise Problem(f"{self._file}: the source '{project.connection}' is not a configured connection; there is {known}.")
-        return f"{self._connections[project.connection].canonical_hostname}/{project.name}"
+        return _canonical(project, self._connections, self._file)
 
     async def fetch(self, tenant: Tenant, projects: Iterable[str] | None = None) -> dict[str, dict[str, str]]:
         """Bring the caches of the tenant's projects (or only those canonical names) up to date; every project's branches."""
