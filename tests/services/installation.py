@@ -80,8 +80,8 @@ def processes_of(directory: Path) -> dict[int, str]:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):  # it ended meanwhile
                 command = (entry / "cmdline").read_bytes()
-                seen = (command, (entry / "environ").read_bytes(), (entry / "mountinfo").read_bytes())
-                if command and any(marker in part for part in seen):
+                mounted = b" ".join(line.split()[3] for line in (entry / "mountinfo").read_bytes().splitlines())  # not where, but what
+                if command and any(marker in part for part in (command, (entry / "environ").read_bytes(), mounted)):
                     found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
     return found
 

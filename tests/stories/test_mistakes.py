@@ -72,7 +72,7 @@ FILES = {
         r".*connections\[0\] \(a\): .*hub.*",
     ),
     "no such tenant file": (
-        "tenants: men.yaml\nconnections: [{name: a, driver: git, path: x}]\n",
+        "tenants: men.yaml\nconnections: [{name: a, driver: git, path: .}]\n",
         r".*men\.yaml.*",
     ),
     "a bad provider": (
@@ -142,6 +142,11 @@ def test_a_second_one_in_the_same_directory_is_told(ci: Installation, place: Pla
     place.change(lambda settings: settings.update({"state-dir": str(ci.directory / "state")}))
     assert ci.process is not None
     assert place.up() == f"Headgate is running in {ci.directory / 'state'} already (process {ci.process.pid})."
+
+
+@pytest.mark.parametrize("command", [("worker",), ("rerun", "1")], ids=["worker", "rerun"])
+def test_commands_that_need_a_running_one_say_so(place: Place, command: tuple[str, ...]) -> None:
+    assert place.up(*command) == f"Headgate is not running in {place.directory / 'state'}: start it with `headgate up`."
 
 
 @pytest.fixture
