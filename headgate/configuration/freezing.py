@@ -106,7 +106,7 @@ def _candidates(
             if job is None:
                 continue
             runs = every_file or matches_files(job, ref) or updates.changed(job, state, position)
-            candidates.append(Candidate(job, position, ref, runs, _refusal(job, ref, state, pipeline)))
+            candidates.append(Candidate(job, position, ref, runs, _refusal(job, ref, state, pipeline), job.nodesets()))
         if found.fail_fast is not None:
             fail_fast = found.fail_fast
     return candidates, fail_fast

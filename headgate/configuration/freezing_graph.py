@@ -24,6 +24,7 @@ class Candidate:
     ref: Ref
     runs: bool
     refusal: str
+    nodesets: list[Nodeset]
     positions: list[int] = field(default_factory=list)
     needs: dict[str, bool] = field(default_factory=dict)
 
@@ -152,8 +153,6 @@ def frozen_job(candidate: Candidate, state: LayoutState, dependencies: tuple[Dep
     timeout, pre_timeout = job.get("timeout", None), job.get("pre_timeout", None)
     if pre_timeout and timeout:
         pre_timeout = min(pre_timeout, timeout)
-    nodeset = job.get("nodeset", None)
-    alternatives = state.alternatives(nodeset) if nodeset is not None else [Nodeset()]
     return FrozenJob(
         name=job.name,
         parents=tuple(dict.fromkeys(variant.name for variant in job.path)),
@@ -178,7 +177,7 @@ def frozen_job(candidate: Candidate, state: LayoutState, dependencies: tuple[Dep
         required_projects=tuple(RequiredProject(use.name, use.override_checkout) for use in job.required_projects.values()),
         include_projects=job.include_projects,
         exclude_projects=job.exclude_projects,
-        nodesets=tuple(alternatives),
+        nodesets=tuple(candidate.nodesets),
         pre_run=tuple(job.playbooks["pre_run"]),
         run=tuple(job.playbooks["run"]) if job.path[0].source.project else (),
         post_run=tuple(job.playbooks["post_run"]),

@@ -16,7 +16,7 @@ from headgate.configuration.regex import Regex
 from headgate.configuration.roles import implicit_role_name
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import LayoutState
-from headgate.jobs import IncludeVars, Playbook, RoleSource, SecretUse
+from headgate.jobs import IncludeVars, Nodeset, Playbook, RoleSource, SecretUse
 
 
 def deep_update(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +104,7 @@ class MergedJob:
         job = variant.job
         self._guard(variant)
         self.values.update(variant.what_is_said().replaced)
+        self._need_nodeset()
         self._apply_kind(variant)
         if not job.in_pipeline or job.roles:
             self._add_roles(self._roles(variant))
@@ -117,6 +118,17 @@ class MergedJob:
         self._apply_context(variant)
         self.path.append(variant)
         self.name = job.name
+
+    def _need_nodeset(self) -> None:
+        """A name must exist even if a later variant replaces it."""
+        nodeset = self.values.get("nodeset")
+        if isinstance(nodeset, str) and self.state.nodeset(nodeset) is None:
+            self.state.alternatives(nodeset)
+
+    def nodesets(self) -> list[Nodeset]:
+        """The alternatives, in order. Raises `Wrong`."""
+        nodeset = self.values.get("nodeset")
+        return [Nodeset()] if nodeset is None else self.state.alternatives(nodeset)
 
     def _guard(self, variant: Variant) -> None:
         for key in variant.what_is_said().execution:
