@@ -42,9 +42,9 @@ def trigger_matches(trigger: Trigger, event: Event) -> bool:
 def _approval_meets(wanted: ApprovalFilter, approval: Approval, now: datetime) -> bool:
     age = now - approval.granted if approval.granted else timedelta.max
     return (
-        (wanted.username is None or wanted.username.match(approval.username))
-        and (wanted.email is None or wanted.email.match(approval.email))
-        and (wanted.older_than is None or age >= timedelta(seconds=wanted.older_than))
+        (wanted.username is None or wanted.username.search(approval.username))
+        and (wanted.email is None or wanted.email.search(approval.email))
+        and (wanted.older_than is None or age > timedelta(seconds=wanted.older_than))
         and (wanted.newer_than is None or age <= timedelta(seconds=wanted.newer_than))
         and all(approval.label == label and approval.value in values for label, values in wanted.labels.items())
     )
@@ -96,7 +96,12 @@ def meets_requirements(pipeline: Pipeline, change: Change, now: datetime) -> boo
 
 def enters(pipeline: Pipeline, event: Event, change: Change, now: datetime) -> bool:
     """Does this event put this change into this pipeline?"""
-    return meets_requirements(pipeline, change, now) and any(
+    return meets_requirements(pipeline, change, now) and fires(pipeline, event, change, now)
+
+
+def fires(pipeline: Pipeline, event: Event, change: Change, now: datetime) -> bool:
+    """Does any trigger of the pipeline match, whatever the pipeline requires of the change?"""
+    return any(
         trigger_matches(trigger, event)
         and (trigger.require is None or _meets(trigger.require, change, now))
         and (trigger.reject is None or not _is_rejected(trigger.reject, change, now))

@@ -1,0 +1,173 @@
+"""What goes into a pass and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headgate.changes import Event
+from headgate.configuration import Reporter
+from headgate.gating.state import JobKey, Key
+from headgate.jobs import FrozenJob, JobGraph
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An event about a change, of a kind that concerns the pipeline (`triggers` decides, or the change is in it)."""
+
+    event: Event
+    change: Key
+
+
+@dataclass(frozen=True, slots=True)
+class AskedEnqueue:
+    """A person (or the rules, with `again`) puts a change in, whatever the pipeline requires."""
+
+    change: Key
+    event: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AskedDequeue:
+    change: Key
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPromote:
+    """These changes shall be at the head, in this order."""
+
+    changes: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Superceded:
+    """A pipeline that supercedes this one took the change."""
+
+    change: Key
+
+
+@dataclass(frozen=True, slots=True)
+class SemaphoreFreed:
+    """Someone let go of a semaphore that another may wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The answer to `Prepare`. `graph` is None when there is a `config_error`; `conflict` means it does not merge."""
+
+    buildset: str
+    graph: JobGraph | None = None
+    takes_part: bool = True
+    conflict: bool = False
+    config_error: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodesReady:
+    """The answer to `RequestNodes`."""
+
+    buildset: str
+    job: JobKey
+    fulfilled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BuildEnded:
+    """`result` None: the attempt says nothing about the change, another follows while attempts are left."""
+
+    buildset: str
+    job: JobKey
+    build: str
+    result: str | None
+    url: str = ""
+    seconds: float | None = None
+    told: tuple[str, ...] | None = None
+    warnings: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The answer to a `Report` of a final result: did everyone take it, and is every change merged now?"""
+
+    buildset: str
+    taken: bool
+    merged: bool
+
+
+Happening = Heard | AskedEnqueue | AskedDequeue | AskedPromote | Superceded | SemaphoreFreed | Prepared | NodesReady | BuildEnded | Reported
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Merge `changes` onto `ahead` (all changes of all items ahead, oldest first), and freeze the job graph unless only looked through."""
+
+    item: str
+    buildset: str
+    ahead: tuple[Key, ...]
+    changes: tuple[Key, ...]
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestNodes:
+    """`nodeset` is the position among the job's alternatives; `position` the item's place, for the request's priority."""
+
+    item: str
+    buildset: str
+    job: FrozenJob
+    position: int
+    nodeset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StartBuild:
+    """Run a job on the changes under test, `tested` being those ahead and the item's own."""
+
+    item: str
+    buildset: str
+    build: str
+    job: FrozenJob
+    tested: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBuild:
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Give back what was requested for a job that will not run."""
+
+    buildset: str
+    job: JobKey
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Say `messages` (one per change) with every reporter. `two_phases`: all votes first, then all submits.
+
+    `answer`: the pass waits for a `Reported` before it goes on in this queue.
+    """
+
+    item: str
+    buildset: str
+    kind: str
+    reporters: tuple[Reporter, ...]
+    messages: Mapping[Key, str] = field(default_factory=dict)
+    two_phases: bool = False
+    answer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Another pipeline (`""`: all of the tenant, in order) has to know."""
+
+    pipeline: str
+    happening: Happening
+
+
+Action = Prepare | RequestNodes | StartBuild | CancelBuild | Return | Report | Notify

@@ -1,0 +1,203 @@
+"""What each happening changes in a pipeline before its items are looked at."""
+
+from __future__ import annotations
+
+from headgate.gating.enqueue import Coming, enqueue
+from headgate.gating.happenings import (
+    AskedDequeue,
+    AskedEnqueue,
+    AskedPromote,
+    BuildEnded,
+    Happening,
+    Heard,
+    NodesReady,
+    Notify,
+    Prepared,
+    Reported,
+    Superceded,
+)
+from headgate.gating.leaving import leave, remove, stop
+from headgate.gating.outcome import regular
+from headgate.gating.progress import end_build, settle, skip_all
+from headgate.gating.reporting import report_again_as_failure, report_end
+from headgate.gating.state import Build, Item, Key, Preparation, job_key
+from headgate.gating.windows import grown, shrunk
+from headgate.gating.work import Work
+from headgate.triggers import fires
+
+
+def take_in(work: Work, happening: Happening) -> None:
+    """Apply one happening. What is about something no longer there is ignored."""
+    match happening:
+        case Heard():
+            _heard(work, happening)
+        case AskedEnqueue():
+            _asked_enqueue(work, happening)
+        case AskedDequeue(change) | Superceded(change):
+            item = next((each for each in work.all_items() if each.live and change in each.changes), None)
+            if item is not None:
+                remove(work, item)
+        case AskedPromote(changes):
+            promote(work, changes)
+        case Prepared():
+            _prepared(work, happening)
+        case NodesReady():
+            _nodes_ready(work, happening)
+        case BuildEnded():
+            end_build(work, happening)
+        case Reported():
+            _reported(work, happening)
+
+
+def _heard(work: Work, heard: Heard) -> None:
+    if heard.event.type == "patchset-created":
+        _remove_older(work, heard.change)
+    elif heard.event.type == "change-abandoned":
+        _abandoned(work, heard.change)
+    change = work.facts.known(heard.change).change
+    if fires(work.pipeline, heard.event, change, work.now):
+        enqueue(work, heard.change, Coming(heard.event.id, heard.change))
+
+
+def _remove_older(work: Work, key: Key) -> None:
+    """A new patchset takes the place of an older one, unless the pipeline says otherwise."""
+    if not work.pipeline.dequeue_on_new_patchset:
+        return
+    for item in work.all_items():
+        older = next((each for each in item.changes if item.live and each[:2] == key[:2] and each[2] < key[2]), None)
+        if older is not None:
+            remove(work, item)
+            others = [each for each in item.changes if each != older]
+            work.act(Notify(work.pipeline.name, AskedEnqueue(each, item.event, True)) for each in others)
+            return
+
+
+def _abandoned(work: Work, key: Key) -> None:
+    """Take the change out, and what depends on it in the same queue."""
+    for queue in list(work.queues.values()):
+        gone: set[Key] = set()
+        for each in queue.items:
+            if each in work.items and work.items[each].live and key in work.items[each].changes:
+                item = work.items[each]
+                gone.update(item.changes)
+                if len(item.changes) > 1:
+                    url = work.facts.known(key).change.url
+                    _give_up(work, item, f"Dependency cycle change {url} abandoned.")
+                remove(work, work.items[each])
+        for each in queue.items if gone else ():
+            later = work.items.get(each)
+            needed = _needed_of(work, later, gone) if later is not None and later.live else None
+            if later is not None and needed is not None:
+                work.change(later.id, needing=f"Change {work.facts.known(needed).change} is needed.")
+                skip_all(work, work.items[later.id], "a needed change was abandoned")
+                _say_end(work, work.items[later.id])
+                gone.update(later.changes)
+                leave(work, work.items[later.id])
+
+
+def _give_up(work: Work, item: Item, why: str) -> None:
+    stop(work, item)
+    work.change(item.id, needing=why)
+    skip_all(work, work.items[item.id], why)
+    _say_end(work, work.items[item.id])
+
+
+def _say_end(work: Work, item: Item) -> None:
+    report_end(work, item)
+    queue = work.queues[item.queue]
+    work.change_queue(queue.id, window=shrunk(work.pipeline, queue.window))
+
+
+def _needed_of(work: Work, item: Item, gone: set[Key]) -> Key | None:
+    return next((need for change in item.changes for need in work.facts.known(change).needs if need in gone), None)
+
+
+def _asked_enqueue(work: Work, asked: AskedEnqueue) -> None:
+    key = asked.change
+    if asked.again and any(item.live and each[:2] == key[:2] and each[2] > key[2] for item in work.all_items() for each in item.changes):
+        return
+    enqueue(work, key, Coming(asked.event, key, ignore_requirements=True))
+
+
+def promote(work: Work, changes: tuple[Key, ...]) -> None:
+    """Move items to the head of their queues, and these queues before the others. Nothing happens unless all are there."""
+    wanted: dict[str, list[Item]] = {}
+    for key in changes:
+        item = next((each for each in work.all_items() if each.live and key in each.changes), None)
+        if item is None:
+            return
+        wanted.setdefault(item.queue, []).append(item)
+    for queue, items in reversed(wanted.items()):
+        _promote_in(work, queue, items)
+        if queue in work.queues:
+            work.queues = {queue: work.queues[queue], **work.queues}
+
+
+def _promote_in(work: Work, queue: str, items: list[Item]) -> None:
+    """Items that are at the head already stay; from the first other one on, everything is put in again in the new order."""
+    first = True
+    again = list(items)
+    for each in work.queues[queue].items:
+        item = work.items[each]
+        if item.live and first and again and again[0].id == item.id:
+            again.pop(0)
+            continue
+        if not item.live:
+            continue
+        if not any(other.id == item.id for other in again):
+            again.append(item)
+        first = False
+        stop(work, item)
+        leave(work, work.items[each])
+    for item in again:
+        for change in item.changes:
+            coming = Coming(item.event, item.event_change, quiet=True, ignore_requirements=True, enqueued=item.enqueued)
+            enqueue(work, change, coming)
+
+
+def _prepared(work: Work, prepared: Prepared) -> None:
+    item = work.find_buildset(prepared.buildset)
+    if item is None or item.buildset.preparation != Preparation.ASKED:
+        return
+    work.change_buildset(
+        item.id,
+        preparation=Preparation.DONE,
+        graph=prepared.graph,
+        takes_part=prepared.takes_part,
+        conflict=prepared.conflict,
+        config_error=prepared.config_error,
+        warnings=(*item.buildset.warnings, *prepared.warnings),
+    )
+    if prepared.conflict:
+        skip_all(work, work.items[item.id], "Unable to merge")
+    elif prepared.config_error:
+        skip_all(work, work.items[item.id], "Buildset configuration error")
+
+
+def _nodes_ready(work: Work, ready: NodesReady) -> None:
+    item = work.find_buildset(ready.buildset)
+    if item is None or ready.job not in item.buildset.requested:
+        return
+    buildset = work.change_buildset(item.id, requested=item.buildset.requested - {ready.job}, provided=item.buildset.provided | {ready.job})
+    if not ready.fulfilled:
+        job = next(each for each in regular(buildset) if job_key(each) == ready.job)
+        settle(work, item, job, Build(work.name("build"), "NODE_FAILURE", "the request for nodes failed"))
+
+
+def _reported(work: Work, reported: Reported) -> None:
+    """The answer to the report of a success in a pipeline that merges."""
+    item = work.find_buildset(reported.buildset)
+    if item is None or not item.reporting:
+        return
+    queue = work.queues[item.queue]
+    merged = reported.taken and reported.merged
+    if merged:
+        work.change_queue(queue.id, window=grown(work.pipeline, queue.window))
+    else:
+        work.change_buildset(item.id, result="MERGE_FAILURE")
+        for behind in work.behind(item):
+            stop(work, behind)
+        if len(item.changes) > 1:
+            report_again_as_failure(work, work.items[item.id])
+    work.change(item.id, reporting="")
+    leave(work, work.items[item.id], merged)

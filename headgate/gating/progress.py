@@ -1,0 +1,179 @@
+"""From a prepared item to its builds: which jobs get nodes, which start, and what a result means for the others.
+
+Law: a job asks for nodes when all it depends on (hard or soft) has ended, none of it failed, no hard part was skipped, what it requires of
+items ahead is provided, its semaphores are free, and nothing ahead holds it back. It starts when the nodes are there.
+"""
+
+from __future__ import annotations
+
+from headgate.gating.happenings import BuildEnded, Prepare, RequestNodes, StartBuild
+from headgate.gating.leaving import stop_job
+from headgate.gating.outcome import needs_of, regular, skipped_by
+from headgate.gating.semaphores import give_back, take
+from headgate.gating.state import Build, Buildset, Item, JobKey, Preparation, job_key
+from headgate.gating.work import Work
+from headgate.jobs import FrozenJob
+
+INVALID_AHEAD = "This change depends on a change with an invalid configuration.\n"
+
+
+def is_holding(work: Work, item: Item) -> bool:
+    """Must items behind wait for a job with `hold-following-changes` here or ahead?"""
+    for each in (item, *reversed(work.all_ahead(item))):
+        if not each.live or each.buildset.graph is None:
+            return False
+        for job in regular(each.buildset):
+            build = each.buildset.builds.get(job_key(job))
+            if job.hold_following_changes and (build is None or build.result != "SUCCESS"):
+                return True
+    return False
+
+
+def are_requirements_met(work: Work, item: Item, job: FrozenJob) -> bool:
+    """Have the items ahead provided what the job requires?"""
+    wanted = set(job.requires)
+    for each in work.all_ahead(item) if wanted else ():
+        source = each
+        if not each.live:
+            twins = (other for other in work.items.values() if other.live and set(other.changes) == set(each.changes))
+            source = next(twins, each)
+        for other in source.buildset.jobs if source.live else ():
+            if wanted.isdisjoint(other.provides):
+                continue
+            build = source.buildset.builds.get(job_key(other))
+            if build is None or not (build.paused or build.result == "SUCCESS"):
+                return False
+    return True
+
+
+def may_go(buildset: Buildset, job: FrozenJob) -> bool:
+    """Has all ended well that the job depends on?"""
+    for key in needs_of(buildset, job):
+        build = buildset.builds.get(key)
+        if build is None or not (build.result in ("SUCCESS", "SKIPPED") or build.paused):
+            return False
+    return all((build := buildset.builds.get(key)) is None or build.result != "SKIPPED" for key in needs_of(buildset, job, hard_only=True))
+
+
+def prepare(work: Work, item: Item) -> bool:
+    """Bring an item to where its jobs can run. True when they can."""
+    current = work.items[item.id]
+    ahead, buildset = work.ahead(current), current.buildset
+    if ahead is not None and ahead.buildset.config_error:
+        if not buildset.config_error:
+            fail_configuration(work, current, INVALID_AHEAD)
+        return False
+    if buildset.preparation == Preparation.NEW:
+        ready = ahead is None or ahead.buildset.preparation == Preparation.DONE
+        if ready:
+            ask_preparation(work, current)
+        return False
+    if buildset.preparation == Preparation.ASKED or buildset.conflict or buildset.config_error or not current.live:
+        return False
+    return bool(buildset.jobs)
+
+
+def ask_preparation(work: Work, item: Item) -> None:
+    ahead = tuple(change for each in work.all_ahead(item) for change in each.changes)
+    work.change_buildset(item.id, preparation=Preparation.ASKED)
+    work.act([Prepare(item.id, item.buildset.id, ahead, item.changes, item.live)])
+
+
+def fail_configuration(work: Work, item: Item, message: str) -> None:
+    work.change_buildset(item.id, config_error=message, preparation=Preparation.DONE)
+    skip_all(work, item, "Buildset configuration error")
+
+
+def skip_all(work: Work, item: Item, why: str) -> None:
+    """Every job of the item counts as skipped from now on."""
+    jobs = regular(work.items[item.id].buildset) if item.live else []
+    if jobs:
+        work.change_buildset(item.id, builds={job_key(job): Build(work.name("build"), "SKIPPED", why) for job in jobs})
+
+
+def request_nodes(work: Work, item: Item) -> bool:
+    """Ask nodes for every job that may have them now. True if any was asked."""
+    ahead = work.ahead(item)
+    if ahead is not None and is_holding(work, ahead):
+        return False
+    asked = False
+    position = work.queues[item.queue].items.index(item.id)
+    for job in regular(item.buildset):
+        current = work.items[item.id]
+        buildset, key = current.buildset, job_key(job)
+        if key in buildset.builds or key in buildset.requested or key in buildset.provided:
+            continue
+        if not are_requirements_met(work, current, job) or not may_go(buildset, job) or not take(work, current, job, True):
+            continue
+        asked = True
+        if job.nodesets[0].nodes:
+            work.change_buildset(item.id, requested=buildset.requested | {key})
+            work.act([RequestNodes(item.id, buildset.id, job, position)])
+        else:
+            work.change_buildset(item.id, provided=buildset.provided | {key})
+    return asked
+
+
+def start_builds(work: Work, item: Item) -> None:
+    """Start every job whose nodes are there."""
+    ahead = work.ahead(item)
+    if ahead is not None and is_holding(work, ahead):
+        return
+    tested = tuple(change for each in (*work.all_ahead(item), item) for change in each.changes)
+    for job in regular(item.buildset):
+        current = work.items[item.id]
+        buildset, key = current.buildset, job_key(job)
+        if key in buildset.builds or key not in buildset.provided:
+            continue
+        if may_go(buildset, job) and are_requirements_met(work, current, job) and take(work, current, job, False):
+            build = Build(work.name("build"))
+            work.change_buildset(item.id, builds={**buildset.builds, key: build})
+            work.act([StartBuild(item.id, buildset.id, build.id, job, tested)])
+
+
+def end_build(work: Work, ended: BuildEnded) -> None:
+    """Take a build's end in. One that is not the job's current build any more, or was cancelled, means nothing."""
+    item = work.find_buildset(ended.buildset)
+    if item is None:
+        return
+    job = next((each for each in item.buildset.jobs if job_key(each) == ended.job), None)
+    build = item.buildset.builds.get(ended.job)
+    if job is None or build is None or build.id != ended.build or build.result is not None:
+        return
+    give_back(work, item, job)
+    if ended.warnings:
+        work.change_buildset(item.id, warnings=(*item.buildset.warnings, *ended.warnings))
+    attempt = item.buildset.attempts.get(ended.job, 1)
+    if ended.result is None and attempt < job.attempts:
+        _try_again(work, item, job, attempt + 1)
+        return
+    result = ended.result or "RETRY_LIMIT"
+    settle(work, item, job, Build(build.id, result, ended.detail, told=ended.told, url=ended.url, seconds=ended.seconds))
+
+
+def settle(work: Work, item: Item, job: FrozenJob, build: Build) -> None:
+    """Give a job its result, with what follows for those that depend on it."""
+    buildset = work.items[item.id].buildset
+    builds = {**buildset.builds, job_key(job): build}
+    skipped, why = skipped_by(buildset, job, build)
+    for key in (job_key(each) for each in buildset.jobs):
+        if key in skipped and key not in builds:
+            builds[key] = Build(work.name("build"), "SKIPPED", why)
+    buildset = work.change_buildset(item.id, builds=builds)
+    if buildset.graph is not None and buildset.graph.fail_fast and build.failed and job.voting:
+        for other in regular(buildset):
+            done = work.items[item.id].buildset.builds.get(job_key(other))
+            if done is None or not done.result:
+                stop_job(work, item.id, other)
+
+
+def _try_again(work: Work, item: Item, job: FrozenJob, attempt: int) -> None:
+    buildset = work.items[item.id].buildset
+    again: set[JobKey] = {job_key(job)}
+    work.change_buildset(
+        item.id,
+        builds={key: build for key, build in buildset.builds.items() if key not in again},
+        requested=buildset.requested - again,
+        provided=buildset.provided - again,
+        attempts={**buildset.attempts, job_key(job): attempt},
+    )

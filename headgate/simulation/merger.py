@@ -1,0 +1,124 @@
+"""The answer to `Prepare`: merge, build the speculative layout, freeze the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from headgate.configuration import FreezeFailed, Layout, Problem, Ref, RemovedFile, SourceFile, config_paths
+from headgate.configuration.files import rank
+from headgate.gating import Key, Prepare, Prepared
+from headgate.simulation.knowledge import Knowledge, takes_part
+from headgate.simulation.repositories import Commit, Heads, Place, Repositories, merge
+from headgate.simulation.texts import Conflict
+
+DEPENDS_ON_CONFIG = (
+    "This change depends on a change to a config project.\n\nThe syntax of the configuration in this change has been verified to be "
+    "correct once the config project change upon which it depends is merged, but it can not be used until that occurs."
+)
+
+
+@dataclass(slots=True)
+class Merger:
+    """Keeps, for each buildset, the branches as it sees them: frozen when it was prepared."""
+
+    repositories: Repositories
+    worlds: dict[str, Heads] = field(default_factory=dict)
+
+    def prepare(self, wanted: Prepare, pipeline: str, facts: Knowledge) -> Prepared:
+        """Do it at once."""
+        heads: dict[Place, Commit] = dict(self.repositories.heads)
+        self.worlds[wanted.buildset] = heads
+        conflict = False
+        for key in (*wanted.ahead, *wanted.changes):
+            review = facts.reading.review(key)
+            place = (review.canonical, review.branch)
+            try:
+                heads[place] = merge(heads.get(place) or self.repositories.head(place), review.patchsets[key[2] - 1].commit)
+            except Conflict:
+                conflict = True
+                break
+        refs = tuple(_ref(key, facts) for key in wanted.changes)
+        if conflict:
+            return self._in_conflict(wanted, refs, pipeline, facts)
+        layout, error = self._layout(facts, heads, (*wanted.ahead, *wanted.changes), wanted.changes)
+        before, _ = self._layout(facts, heads, wanted.ahead, ())
+        part = any(takes_part(layout, ref, pipeline) for ref in refs)
+        if error or not wanted.live:
+            return Prepared(wanted.buildset, None, part, config_error=error)
+        return _frozen(wanted.buildset, layout, before, refs, pipeline, part)
+
+    def _in_conflict(self, wanted: Prepare, refs: tuple[Ref, ...], pipeline: str, facts: Knowledge) -> Prepared:
+        """Nobody knows the layout, so the tenant's stands for it, and without a configuration change even for the graph."""
+        part = any(takes_part(facts.layout, ref, pipeline) for ref in refs)
+        if not part or not wanted.live or any(_touches_configuration(key, facts) for key in wanted.changes):
+            return Prepared(wanted.buildset, None, part, conflict=True)
+        frozen = _frozen(wanted.buildset, facts.layout, facts.layout, refs, pipeline, part)
+        return Prepared(wanted.buildset, frozen.graph, part, True, frozen.config_error)
+
+    def _layout(self, facts: Knowledge, heads: Heads, tested: Iterable[Key], own: tuple[Key, ...]) -> tuple[Layout, str]:
+        """The layout with the configuration of all changes under test, and what is wrong with it that these brought."""
+        keys = [key for key in tested if _touches_configuration(key, facts)]
+        if not keys:
+            return facts.layout, ""
+        files = [each for place in dict.fromkeys(_place(key, facts) for key in keys) for each in self._files(facts, heads, place)]
+        trusted = any(facts.layout.projects.by_canonical[facts.project(key)].trusted for key in keys)
+        layout = facts.layout.with_files(files)
+        wrong = _new_errors(layout, facts, own)
+        if trusted:
+            whole = facts.layout.with_files(files, config_projects=True)
+            whole_wrong = _new_errors(whole, facts, own)
+            if whole_wrong:
+                return layout, str(whole_wrong[0])
+            if wrong:
+                return layout, DEPENDS_ON_CONFIG
+        return layout, str(wrong[0]) if wrong else ""
+
+    def _files(self, facts: Knowledge, heads: Heads, place: Place) -> list[SourceFile | RemovedFile]:
+        settings = facts.layout.projects.by_canonical[place[0]].settings
+        merged = heads[place].tree
+        before = self.repositories.head(place).tree
+        there = config_paths(settings, merged)
+        gone = [path for path in config_paths(settings, before) if path not in there]
+        return [*(SourceFile(*place, path, merged[path]) for path in there), *(RemovedFile(*place, path) for path in gone)]
+
+
+def _frozen(buildset: str, layout: Layout, before: Layout, refs: tuple[Ref, ...], pipeline: str, part: bool) -> Prepared:
+    known = tuple(ref for ref in refs if ref.project in layout.projects.by_canonical)
+    try:
+        return Prepared(buildset, layout.freeze(known, pipeline, before), part)
+    except FreezeFailed as failed:
+        return Prepared(buildset, None, part, config_error=f"Unable to freeze job graph: {failed}")
+
+
+def _new_errors(layout: Layout, facts: Knowledge, own: tuple[Key, ...]) -> list[Problem]:
+    """Errors that the tenant's layout does not have, or that are where these changes are."""
+    former = set(facts.layout.errors)
+    places = {_place(key, facts) for key in own}
+    names = {(facts.layout.projects.by_canonical[project].name, branch) for project, branch in places}
+    return [
+        problem
+        for problem in layout.errors
+        if problem not in former or any((problem.project, branch) in names | places for branch in problem.branches)
+    ]
+
+
+def _touches_configuration(key: Key, facts: Knowledge) -> bool:
+    known = facts.layout.projects.by_canonical.get(facts.project(key))
+    files = facts.reading.known(key).change.files
+    return known is not None and any(rank(known.settings, path) is not None for path in files)
+
+
+def _place(key: Key, facts: Knowledge) -> Place:
+    return (facts.project(key), facts.reading.known(key).change.branch)
+
+
+def _ref(key: Key, facts: Knowledge) -> Ref:
+    change = facts.reading.known(key).change
+    return Ref(facts.project(key), change.branch, change.files, change.ref)
+
+
+def messages_of(world: Mapping[Place, Commit], place: Place) -> set[str]:
+    """The messages of all commits on a branch in one buildset's world."""
+    head = world.get(place)
+    return {commit.message for commit in head.ancestry()} if head is not None else set()

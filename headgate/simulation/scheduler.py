@@ -1,0 +1,223 @@
+"""The loop around the passes, as Zuul's scheduler turns it: by tenant and pipeline, only where something happened, until all is quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from headgate.changes import Event
+from headgate.gating import (
+    Action,
+    AskedDequeue,
+    AskedEnqueue,
+    AskedPromote,
+    BuildEnded,
+    CancelBuild,
+    Happening,
+    Heard,
+    Key,
+    NodesReady,
+    Notify,
+    Prepare,
+    Report,
+    Reported,
+    RequestNodes,
+    Return,
+    SemaphoreFreed,
+    StartBuild,
+    Superceded,
+    Tenancy,
+    job_key,
+    pass_,
+)
+from headgate.simulation.executor import Executor, Running
+from headgate.simulation.gerrit import CI_ACCOUNT, CONNECTION, Gerrit
+from headgate.simulation.knowledge import Knowledge, Reading
+from headgate.simulation.merger import Merger, messages_of
+from headgate.simulation.setting import Setting
+from headgate.triggers import fires
+
+Inbox = dict[str, list[Happening]]
+FIRST = (AskedEnqueue, AskedDequeue, AskedPromote, SemaphoreFreed)
+LAST = (Heard, Superceded)
+
+
+def in_order(happenings: Iterable[Happening]) -> list[Happening]:
+    """What people asked, then results, then events."""
+    return sorted(happenings, key=lambda each: 0 if isinstance(each, FIRST) else 2 if isinstance(each, LAST) else 1)
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """All tenants, and what waits to be taken in by each of their pipelines."""
+
+    setting: Setting
+    gerrit: Gerrit
+    executor: Executor
+    reading: Reading
+    knowledge: Mapping[str, Knowledge] = field(init=False)
+    tenancies: dict[str, Tenancy] = field(init=False)
+    inboxes: dict[str, Inbox] = field(init=False)
+    freed: set[str] = field(default_factory=set)
+    events: list[tuple[Event, Key]] = field(default_factory=list)
+    merger: Merger = field(init=False)
+    nodes_held: bool = False
+    waiting: list[tuple[str, str, NodesReady]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.knowledge = {name: Knowledge(layout, self.reading, self.setting.web_root) for name, layout in self.setting.layouts.items()}
+        self.tenancies = {name: Tenancy() for name in self.knowledge}
+        self.inboxes = {name: {} for name in self.knowledge}
+        self.merger = Merger(self.gerrit.repositories)
+
+    def hear(self, event: Event, key: Key) -> None:
+        self.refresh(key)
+        self.events.append((event, key))
+
+    def refresh(self, key: Key) -> None:
+        """Read a change anew, and follow all links."""
+        self.reading.read(key)
+        for knowledge in self.knowledge.values():
+            knowledge.forget_links()
+
+    def ask(self, tenant: str, pipeline: str, happening: Happening) -> None:
+        self.inboxes[tenant].setdefault(pipeline, []).append(happening)
+
+    def hold_nodes(self, on: bool) -> None:
+        self.nodes_held = on
+        if not on:
+            for tenant, pipeline, ready in self.waiting:
+                self.ask(tenant, pipeline, ready)
+            self.waiting.clear()
+
+    def settle(self, now: datetime) -> None:
+        """Make passes until there is nothing left to take in."""
+        busy = True
+        while busy:
+            busy = False
+            for tenant in self.knowledge:
+                busy = self._turn(tenant, now) or busy
+            self.events.clear()
+
+    def _turn(self, tenant: str, now: datetime) -> bool:
+        layout = self.knowledge[tenant].layout
+        if tenant in self.freed:
+            self.freed.discard(tenant)
+            for pipeline in layout.pipelines:
+                self.ask(tenant, pipeline, SemaphoreFreed())
+        for event, key in self.events:
+            self._forward(tenant, event, key, now)
+        busy = bool(self.events)
+        for pipeline in layout.pipelines:
+            happenings = self.inboxes[tenant].pop(pipeline, [])
+            while happenings:
+                busy = True
+                happenings = self._pass(tenant, pipeline, happenings, now)
+        return busy
+
+    def _forward(self, tenant: str, event: Event, key: Key, now: datetime) -> None:
+        """Give an event to the pipelines that it triggers, or that have the change or something it needs."""
+        knowledge = self.knowledge[tenant]
+        if knowledge.project(key) not in knowledge.layout.projects.by_canonical:
+            return
+        known = knowledge.known(key)
+        about = {change[:2] for change in (key, *known.needs)}
+        for name, pipeline in knowledge.layout.pipelines.items():
+            state = self.tenancies[tenant].pipelines.get(name)
+            there = {change[:2] for item in state.items.values() for change in item.changes} if state is not None else set()
+            if about & there or fires(pipeline, event, known.change, now):
+                self.ask(tenant, name, Heard(event, key))
+
+    def _pass(self, tenant: str, pipeline: str, happenings: list[Happening], now: datetime) -> list[Happening]:
+        """One pass and what it asks for. Returns what the same pipeline has to know before any other is looked at."""
+        before = self.tenancies[tenant]
+        self.tenancies[tenant], actions = pass_(before, pipeline, in_order(happenings), self.knowledge[tenant], now)
+        at_once: list[Happening] = []
+        for action in actions:
+            answer = self._do(tenant, pipeline, action, now)
+            if answer is not None:
+                at_once.append(answer)
+        return at_once
+
+    def _do(self, tenant: str, pipeline: str, action: Action, now: datetime) -> Happening | None:
+        match action:
+            case Prepare():
+                self.ask(tenant, pipeline, self.merger.prepare(action, pipeline, self.knowledge[tenant]))
+            case RequestNodes():
+                self._give_nodes(tenant, pipeline, NodesReady(action.buildset, job_key(action.job)))
+            case StartBuild():
+                self._start(tenant, pipeline, action, now)
+            case CancelBuild(build):
+                if build in self.executor.running:
+                    self.executor.end(build, "ABORTED")
+            case Return():
+                self.waiting = [each for each in self.waiting if (each[2].buildset, each[2].job) != (action.buildset, action.job)]
+            case Notify(other, happening):
+                if isinstance(happening, SemaphoreFreed):
+                    self.freed.add(tenant)
+                else:
+                    self.ask(tenant, other, happening)
+            case Report():
+                return self._report(action, now)
+        return None
+
+    def _give_nodes(self, tenant: str, pipeline: str, ready: NodesReady) -> None:
+        if self.nodes_held:
+            self.waiting.append((tenant, pipeline, ready))
+        else:
+            self.ask(tenant, pipeline, ready)
+
+    def _start(self, tenant: str, pipeline: str, start: StartBuild, now: datetime) -> None:
+        hold = self.executor.hold and start.job.name != "noop"
+        self.executor.begin(Running(start, tenant, pipeline, now, self._fails(tenant, start), hold))
+        if not hold:
+            self.finish(start.build, now)
+
+    def _fails(self, tenant: str, start: StartBuild) -> bool:
+        """Is a change, for which the job is to fail, in what the build has checked out?"""
+        knowledge = self.knowledge[tenant]
+        item = next(each for state in self.tenancies[tenant].pipelines.values() for each in state.items.values() if each.id == start.item)
+        branch = knowledge.known(item.changes[start.job.changes[0]]).change.branch
+        there = {knowledge.project(key) for key in start.tested} | {each.name for each in start.job.required_projects}
+        world = self.merger.worlds[start.buildset]
+        for job, number in self.executor.failing:
+            review = self.gerrit.by_number[number]
+            if job != start.job.name or review.canonical not in there:
+                continue
+            place = (review.canonical, branch)
+            if place not in world:
+                place = (review.canonical, knowledge.layout.default_branch(review.canonical))
+            if f"{review.subject}-1" in messages_of(world, place):
+                return True
+        return False
+
+    def finish(self, build: str, now: datetime) -> None:
+        """End a running build as it must."""
+        result = "FAILURE" if self.executor.running[build].fails else "SUCCESS"
+        running = self.executor.end(build, result)
+        seconds = (now - running.started).total_seconds()
+        ended = BuildEnded(running.start.buildset, job_key(running.start.job), build, result, seconds=seconds)
+        self.ask(running.tenant, running.pipeline, ended)
+
+    def _report(self, report: Report, now: datetime) -> Reported | None:
+        for phase in ("votes", "submits") if report.two_phases else ("both",):
+            for reporter in report.reporters:
+                if reporter.connection != CONNECTION:
+                    continue
+                for key, message in report.messages.items():
+                    review = self.gerrit.by_number[key[1]]
+                    if phase != "submits":
+                        for label, value in reporter.labels.items():
+                            self.gerrit.vote(review, label, int(value), CI_ACCOUNT, now)
+                        if message and reporter.comment:
+                            review.messages.append(message)
+                            review.reports += 1
+                    if phase != "votes" and reporter.submit:
+                        self.gerrit.submit(review)
+        if not report.answer:
+            return None
+        for key in report.messages:
+            self.reading.read(key)
+        merged = all(self.gerrit.by_number[key[1]].status == "MERGED" for key in report.messages)
+        return Reported(report.buildset, True, merged)
