@@ -75,7 +75,7 @@ def prepare(work: Work, item: Item) -> bool:
 
 def ask_preparation(work: Work, item: Item) -> None:
     ahead = tuple(change for each in work.all_ahead(item) for change in each.changes)
-    work.change_buildset(item.id, preparation=Preparation.ASKED)
+    work.change_buildset(item.id, preparation=Preparation.ASKED, tested=(*ahead, *item.changes))
     work.act([Prepare(item.id, item.buildset.id, ahead, item.changes, item.live)])
 
 
@@ -119,7 +119,6 @@ def start_builds(work: Work, item: Item) -> None:
     ahead = work.ahead(item)
     if ahead is not None and is_holding(work, ahead):
         return
-    tested = tuple(change for each in (*work.all_ahead(item), item) for change in each.changes)
     for job in regular(item.buildset):
         current = work.items[item.id]
         buildset, key = current.buildset, job_key(job)
@@ -128,7 +127,7 @@ def start_builds(work: Work, item: Item) -> None:
         if may_go(buildset, job) and are_requirements_met(work, current, job) and take(work, current, job, False):
             build = Build(work.name("build"))
             work.change_buildset(item.id, builds={**buildset.builds, key: build})
-            work.act([StartBuild(item.id, buildset.id, build.id, job, tested)])
+            work.act([StartBuild(item.id, buildset.id, build.id, job, buildset.tested)])
 
 
 def end_build(work: Work, ended: BuildEnded) -> None:

@@ -56,10 +56,14 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Buildset:
-    """One item tested on one base. A reset replaces it by a new one."""
+    """One item tested on one base. A reset replaces it by a new one.
+
+    `tested` are all changes under test, those ahead first, as they were when it was prepared: that some merge since changes nothing.
+    """
 
     id: str
     preparation: Preparation = Preparation.NEW
+    tested: tuple[Key, ...] = ()
     graph: JobGraph | None = None
     takes_part: bool = True
     conflict: bool = False

@@ -6,18 +6,18 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from headgate.gating import Key, StartBuild, job_key
+from headgate.gating import Key, StartBuild
 
 
 @dataclass(slots=True)
 class Running:
-    """A build under way. `fails` was decided when it started: its workspace does not change any more."""
+    """A build under way. `branch` is what it checks out where there is such a branch."""
 
     start: StartBuild
     tenant: str
     pipeline: str
     started: datetime
-    fails: bool
+    branch: str
     held: bool
 
     @property
@@ -66,5 +66,3 @@ class Executor:
         ]
         return sorted(found, key=lambda build: (len(self.running[build].tested), self.running[build].job, self.running[build].tested))
 
-
-__all__ = ["Ended", "Executor", "Running", "job_key"]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from headgate.changes import Approval, Event
-from headgate.gating import AskedDequeue, AskedEnqueue, AskedPromote, Happening, Heard, Key
+from headgate.gating import AskedDequeue, AskedEnqueue, AskedPromote, Happening, Key
 from headgate.simulation.executor import Executor
 from headgate.simulation.gerrit import CONNECTION, REVIEWER, Gerrit, Review
 from headgate.simulation.knowledge import Reading
@@ -211,4 +211,3 @@ STEPS: dict[str, Callable[[Play, Step], None]] = {
     "time": _time,
     "snapshot": _snapshot,
 }
-__all__ = ["Heard", "Play", "run"]

@@ -170,22 +170,22 @@ class Scheduler:
 
     def _start(self, tenant: str, pipeline: str, start: StartBuild, now: datetime) -> None:
         hold = self.executor.hold and start.job.name != "noop"
-        self.executor.begin(Running(start, tenant, pipeline, now, self._fails(tenant, start), hold))
+        item = next(each for state in self.tenancies[tenant].pipelines.values() for each in state.items.values() if each.id == start.item)
+        branch = self.reading.known(item.changes[start.job.changes[0]]).change.branch
+        self.executor.begin(Running(start, tenant, pipeline, now, branch, hold))
         if not hold:
             self.finish(start.build, now)
 
-    def _fails(self, tenant: str, start: StartBuild) -> bool:
+    def _fails(self, running: Running) -> bool:
         """Is a change, for which the job is to fail, in what the build has checked out?"""
-        knowledge = self.knowledge[tenant]
-        item = next(each for state in self.tenancies[tenant].pipelines.values() for each in state.items.values() if each.id == start.item)
-        branch = knowledge.known(item.changes[start.job.changes[0]]).change.branch
-        there = {knowledge.project(key) for key in start.tested} | {each.name for each in start.job.required_projects}
-        world = self.merger.worlds[start.buildset]
+        knowledge = self.knowledge[running.tenant]
+        there = {knowledge.project(key) for key in running.tested} | {each.name for each in running.start.job.required_projects}
+        world = self.merger.worlds[running.start.buildset]
         for job, number in self.executor.failing:
             review = self.gerrit.by_number[number]
-            if job != start.job.name or review.canonical not in there:
+            if job != running.job or review.canonical not in there:
                 continue
-            place = (review.canonical, branch)
+            place = (review.canonical, running.branch)
             if place not in world:
                 place = (review.canonical, knowledge.layout.default_branch(review.canonical))
             if f"{review.subject}-1" in messages_of(world, place):
@@ -194,7 +194,7 @@ class Scheduler:
 
     def finish(self, build: str, now: datetime) -> None:
         """End a running build as it must."""
-        result = "FAILURE" if self.executor.running[build].fails else "SUCCESS"
+        result = "FAILURE" if self._fails(self.executor.running[build]) else "SUCCESS"
         running = self.executor.end(build, result)
         seconds = (now - running.started).total_seconds()
         ended = BuildEnded(running.start.buildset, job_key(running.start.job), build, result, seconds=seconds)
