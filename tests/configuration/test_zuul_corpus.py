@@ -84,7 +84,7 @@ def differences(directory: Path, main: str, answers: Any) -> list[str]:
     world = world_of(directory, main)
     found = []
     for theirs in answers:
-        query = {key: theirs[key] for key in ("tenant", "project", "pipeline", "branch", "files")}
+        query = {key: theirs[key] for key in ("tenant", "project", "pipeline", "branch", "files", "tag", "ref") if key in theirs}
         ours = answer(world, question_of(query))
         if errors_of(ours) != errors_of(theirs):
             found.append(

@@ -168,18 +168,16 @@ class World:
             for pipeline in tenant.layout.pipeline_managers:
                 for project in tenant.all_projects:
                     for branch in tenant.getProjectBranches(project.canonical_name):
-                        for files in ([], ["README"]):
-                            yield {
-                                "tenant": name,
-                                "pipeline": pipeline,
-                                "project": project.canonical_name,
-                                "branch": branch,
-                                "files": files,
-                            }
+                        asked = {"tenant": name, "pipeline": pipeline, "project": project.canonical_name, "branch": branch}
+                        yield {**asked, "files": []}
+                        yield {**asked, "files": ["README"]}
+                        yield {**asked, "files": [], "tag": True}
+                        yield {**asked, "files": [], "ref": True}
 
     def answer(self, query):
         tenant = self.tenants[query["tenant"]]
         answer = {key: query[key] for key in ("tenant", "project", "pipeline", "branch")} | {"files": query.get("files") or []}
+        answer |= {key: True for key in ("tag", "ref") if query.get(key)}
         layout = tenant.layout
         manager = layout.pipeline_managers.get(query["pipeline"])
         try:
