@@ -65,4 +65,3 @@ class Executor:
             and (change is None or (bool(running.tested) and running.tested[-1][1] == change))
         ]
         return sorted(found, key=lambda build: (len(self.running[build].tested), self.running[build].job, self.running[build].tested))
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,22 +62,29 @@ class Play:
             self.settle()
 
 
+def begin(setting: Setting, names: Iterable[str] = ()) -> Play:
+    """A world in which nothing has happened. `names` are the changes to come, in order, so that one may depend on a later one."""
+    numbers = {name: number for number, name in enumerate(names, 1)}
+    gerrit, executor = Gerrit(Repositories.of(setting.trees)), Executor()
+    return Play(gerrit, Scheduler(setting, gerrit, executor, Reading(gerrit, numbers)), executor, numbers)
+
+
 def run(scenario: Scenario, setting: Setting) -> dict[str, Any]:
     """Play a whole scenario: what the snapshots showed, every build that ran, and what became of each change. Raises `BadScenario`."""
-    created = [step.get("id") for step in scenario.steps if step.op == "change"]
-    numbers = {name: number for number, name in enumerate(created, 1)}
-    repositories = Repositories.of(setting.trees)
-    gerrit, executor = Gerrit(repositories), Executor()
-    scheduler = Scheduler(setting, gerrit, executor, Reading(gerrit, numbers))
-    play = Play(gerrit, scheduler, executor, numbers)
+    play = begin(setting, [step.get("id") for step in scenario.steps if step.op == "change"])
     for step in scenario.steps:
         play.step(step)
+    finish(play)
+    return {"trace": play.trace, **summary(play.gerrit, play.executor)}
+
+
+def finish(play: Play) -> None:
+    """Let go of whatever is held until nothing runs."""
     play.settle()
-    scheduler.hold_nodes(False)
+    play.scheduler.hold_nodes(False)
     play.settle()
-    while executor.running:
+    while play.executor.running:
         _release(play, None, None)
-    return {"trace": play.trace, **summary(gerrit, executor)}
 
 
 def _change(play: Play, step: Step) -> None:
@@ -85,7 +92,7 @@ def _change(play: Play, step: Step) -> None:
     name = step.get("id")
     review = Review(
         name,
-        play.numbers[name],
+        play.numbers.setdefault(name, len(play.numbers) + 1),
         step.get("project"),
         step.get("branch") or "master",
         step.get("subject") or name,
