@@ -34,6 +34,7 @@ class Ended:
     job: str
     result: str
     tested: tuple[Key, ...]
+    buildset: str
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ class Executor:
         """Take a build out and note its result, except that of a job that never runs anywhere."""
         running = self.running.pop(build)
         if running.job != "noop":
-            self.history.append(Ended(running.job, result, running.tested))
+            self.history.append(Ended(running.job, result, running.tested, running.start.buildset))
         return running
 
     def to_release(self, regex: str | None, change: int | None) -> list[str]:

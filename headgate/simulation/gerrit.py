@@ -101,6 +101,8 @@ class Gerrit:
     repositories: Repositories
     reviews: dict[str, Review] = field(default_factory=dict)
     by_number: dict[int, Review] = field(default_factory=dict)
+    merged: list[tuple[Review, Commit]] = field(default_factory=list)
+    """Every change that was submitted, in order, and its branch's head then."""
 
     def create(self, review: Review, files: Mapping[str, str] | None) -> Review:
         """Add a change with its first patchset."""
@@ -138,4 +140,5 @@ class Gerrit:
         except Conflict:
             return False
         review.status = "MERGED"
+        self.merged.append((review, self.repositories.heads[place]))
         return True
