@@ -107,7 +107,7 @@ def admit_target(source: Source, target: str, projects: Projects) -> None:
 
 def admit_pipeline(pipeline: Pipeline, tenant: Tenant) -> None:
     """Raises `Wrong` for a connection that the tenant may not use."""
-    for reporter in pipeline.reporters():
+    for reporter in (each for each in pipeline.reporters() if each not in pipeline.config_error or each in pipeline.failure):
         if tenant.allowed_reporters is not None and reporter.connection not in tenant.allowed_reporters:
             raise Wrong(f'this tenant may not report by the connection "{reporter.connection}"', (), "Unknown Connection")
     for trigger in pipeline.triggers:

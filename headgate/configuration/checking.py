@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from headgate.configuration.checking_providers import check_provider
 from headgate.configuration.definitions import NodesetDefinition, Queue
 from headgate.configuration.objects import Named, StanzaObject, Variant
 from headgate.configuration.parse_jobs import secret_variable_fault
 from headgate.configuration.problems import Problem, nearest
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import Key, LayoutState, ProjectFacts
+
+CHECKED = ("nodeset", "label", "pipeline", "provider", "job", "project-template", "project")
+"""Kinds that refer to others."""
 
 
 class Notes(Protocol):
@@ -36,7 +40,7 @@ class Checker:
 
     def run(self, touched: Iterable[Key]) -> None:
         """Check the touched names and everything their change reaches."""
-        waiting: dict[str, dict[str, None]] = {kind: {} for kind in ("nodeset", "label", "pipeline", "job", "project-template", "project")}
+        waiting: dict[str, dict[str, None]] = {kind: {} for kind in CHECKED}
         for kind, name in touched:
             if kind in waiting:
                 waiting[kind][name] = None
@@ -49,6 +53,8 @@ class Checker:
             self._label(name)
         for name in waiting["pipeline"]:
             self._pipeline(name)
+        for name in waiting["provider"]:
+            self._provider(name)
         for name in waiting["job"]:
             self._job(name)
         for name in waiting["project-template"]:
@@ -151,6 +157,11 @@ class Checker:
                     )
 
         self._attempt("pipeline", named, check)
+
+    def _provider(self, name: str) -> None:
+        named = self.state.named.get(("provider", name))
+        if named is not None:
+            self._attempt("provider", named, lambda: check_provider(self.state, named.value))
 
     def _job(self, name: str) -> None:
         for variant in self.state.jobs.get(name) or ():
