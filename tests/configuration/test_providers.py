@@ -10,7 +10,8 @@ OBJECTS = """
 - image: {name: noble, type: zuul, retain-count: 3}
 - flavor: {name: small}
 - label: {name: noble-small, image: noble, flavor: small, min-ready: 1}
-- section: {name: cloud, connection: openstack, images: [{name: noble, retain-count: 1, max-retain-count: 2}], flavors: [{name: small, flavor-name: m1}]}
+- section:
+    {name: cloud, connection: openstack, images: [{name: noble, retain-count: 1, max-retain-count: 2}], flavors: [{name: small}]}
 - provider: {name: cloud-main, section: cloud, labels: [noble-small]}
 """
 
