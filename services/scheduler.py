@@ -142,7 +142,7 @@ class Scheduler:
     # --- passes -----------------------------------------------------------------------------------------------------------------------
 
     async def _passes(self) -> None:
-        async with self._store.watch("events", "items") as changed:
+        async with self._store.watch("events", "queues") as changed:
             while True:
                 changed.clear()
                 try:

@@ -1,7 +1,8 @@
 """The store: the record of every event, item, buildset, build, node and report, in PostgreSQL.
 
 Each method is one transaction, repeatable where its docstring says so, and tells whoever watches (`Store.watch`) what it changed.
-Topics are `events`, `items`, `item:ID`, `buildset:ID`, `layout:TENANT`, `runs`. Values in and out are those of `headgate.records`.
+Topics are `events`, `queues` (an item entered or left), `items` (anything of any item), `item:ID`, `buildset:ID`, `layout:TENANT`.
+Values in and out are those of `headgate.records`.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class Store:
     async def apply(self, event: Event | None, enqueue: Iterable[Item], dequeue: Iterable[tuple[str, str]], outcome: str = "") -> None:
         """What a pass decided of one event, with the event's being handled, in one transaction. `dequeue` is (item id, reason)."""
         now = _now()
-        topics = {"items"}
+        topics = {"items", "queues"}
         async with self._engine.begin() as connection:
             for item in enqueue:
                 await connection.execute(
@@ -212,7 +213,7 @@ class Store:
         async with self._engine.begin() as connection:
             left = sa.update(t.items).where(t.items.c.id == item_id, t.items.c.dequeued.is_(None))
             await connection.execute(left.values(dequeued=_now(), reason=CANCELLED, cancelled=_now()))
-            await self._tell(connection, "items", f"item:{item_id}")
+            await self._tell(connection, "items", "queues", f"item:{item_id}")
 
     async def come_back(self, item_id: str) -> bool:
         """Make an item live again that left by `leave_cancelled`, its cancelled builds counting for nothing; False when its change is in
@@ -286,6 +287,7 @@ class Store:
                     graph=None if buildset.graph is None else _graph.dump_python(buildset.graph, mode="json"),
                     problem=buildset.problem,
                     messages=list(buildset.messages),
+                    secrets=dict(buildset.secrets),
                 )
             )
             await self._tell(connection, "items", f"item:{buildset.item}", f"buildset:{buildset.id}")
@@ -301,6 +303,7 @@ class Store:
             graph=None if row.graph is None else _graph.validate_python(row.graph),
             problem=row.problem,
             messages=tuple(row.messages),
+            secrets=row.secrets,
         )
 
     async def buildset(self, buildset_id: str) -> Buildset | None:
