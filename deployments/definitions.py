@@ -93,4 +93,4 @@ def _schedule(definition: Definition) -> Any:
 
 
 def _schema(flow: Flow[..., Any]) -> dict[str, Any]:
-    return flow.parameters.model_dump_for_openapi()
+    return flow.parameters.model_dump(exclude_unset=True)  # as `prefect deploy` does
