@@ -38,11 +38,10 @@ class Place:
         edit(self.settings)
         self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False))
 
-    def up(self) -> str:
-        """The sentence with which `headgate up` refuses."""
-        done = subprocess.run(
-            [HEADGATE, "up", "--config", str(self.config)], capture_output=True, text=True, timeout=120, cwd=self.directory
-        )
+    def up(self, *command: str) -> str:
+        """The sentence with which `headgate up` (or another command) refuses."""
+        words = [HEADGATE, *(command or ("up",)), "--config", str(self.config)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=self.directory)
         assert done.returncode == 1, done
         assert "Traceback" not in done.stdout + done.stderr, done
         assert re.fullmatch(r"headgate: [^\n]+\n", done.stderr), done
@@ -76,8 +75,8 @@ FILES = {
         r".*men\.yaml.*",
     ),
     "a bad provider": (
-        "tenants: main.yaml\nconnections: [{name: a, driver: git, path: .}]\nproviders: [{name: p, driver: local, label: [x]}]\n",
-        r".*label.*",
+        "tenants: main.yaml\nconnections: [{name: a, driver: git, path: .}]\nproviders: [{name: p, driver: local, labels: [x], max-server: 3}]\n",
+        r"provider p: max-server is not known; did you mean max-servers\?",
     ),
     "a bad database": (
         "tenants: main.yaml\ndatabase: mysql://x\nconnections: [{name: a, driver: git, path: x}]\n",
