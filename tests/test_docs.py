@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,9 @@ def test_every_group_says_which_verbs_it_has() -> None:
         app.command("none")(lambda: None)
         importlib.import_module(group).register(app)
         assert sorted(verbs) == sorted(set(typer.main.get_command(app).commands) - {"none"})  # type: ignore[attr-defined]  # a group
+
+
+@pytest.mark.parametrize("verb", sorted(verb for verbs in GROUPS.values() for verb in verbs))
+def test_every_verb_can_be_asked_for_help(verb: str) -> None:
+    command = [sys.executable, "-m", "cli.main", verb, "--help"]
+    assert "Usage: headgate " + verb in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
