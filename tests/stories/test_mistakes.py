@@ -75,7 +75,8 @@ FILES = {
         r".*men\.yaml.*",
     ),
     "a bad provider": (
-        "tenants: main.yaml\nconnections: [{name: a, driver: git, path: .}]\nproviders: [{name: p, driver: local, labels: [x], max-server: 3}]\n",
+        "tenants: main.yaml\nconnections: [{name: a, driver: git, path: .}]\n"
+        "providers: [{name: p, driver: local, labels: [x], max-server: 3}]\n",
         r"provider p: max-server is not known; did you mean max-servers\?",
     ),
     "a bad database": (
