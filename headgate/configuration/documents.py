@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import yaml
@@ -355,6 +356,15 @@ def kind_of(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
+@lru_cache(maxsize=4)
+def _for_places(text: str) -> tuple[yaml.Node | None, list[str]]:
+    """The nodes and lines of a text; a file with one problem often has more."""
+    try:
+        return _compose(text), text.splitlines()
+    except BadDocument:
+        return None, []
+
+
 class Place(NamedTuple):
     """Line and column (from 1) and that line's text."""
 
@@ -365,10 +375,7 @@ class Place(NamedTuple):
 
 def locate(text: str, index: int, path: Sequence[Any]) -> Place | None:
     """Where the value at `path` inside stanza `index` (below its kind) stands in the text; the longest part of the path that exists."""
-    try:
-        root = _compose(text)
-    except BadDocument:
-        return None
+    root, lines = _for_places(text)
     if not isinstance(root, yaml.SequenceNode) or index >= len(root.value) or not isinstance(root.value[index], yaml.MappingNode):
         return None
     node = root.value[index]
@@ -385,5 +392,4 @@ def locate(text: str, index: int, path: Sequence[Any]) -> Place | None:
             mark = node.start_mark
         else:
             break
-    lines = text.splitlines()
     return Place(mark.line + 1, mark.column + 1, lines[mark.line].strip()[:160] if mark.line < len(lines) else "")

@@ -9,6 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
+
+MOST_NAMES = 10_000
+MOST_COMPARED = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,14 @@ class Problem:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`, did you mean "x"?` for the known name most like `word`, or nothing."""
-    found = difflib.get_close_matches(word, [name for name in known if isinstance(name, str)], n=1, cutoff=0.7)
+    """`, did you mean "x"?` for the known name most like `word`, or nothing.
+
+    Only so many names of about the same length are compared closely: a hostile file has ten thousand wrong names.
+    """
+    size = len(word)
+    start = {*word[:2]}
+    similar = (name for name in islice(known, MOST_NAMES) if isinstance(name, str) and abs(len(name) - size) < 4 and start & {*name[:2]})
+    found = difflib.get_close_matches(word, list(islice(similar, MOST_COMPARED)), n=1, cutoff=0.7)
     return f', did you mean "{found[0]}"?' if found else ""
 
 
