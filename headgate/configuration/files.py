@@ -100,7 +100,7 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=16_384)
 def parse_text(text: str) -> Parsed:
     """What a configuration file says; never raises for what the text holds. The result is shared: do not change it."""
     parsed = Parsed()
