@@ -18,7 +18,7 @@ from headgate.gating.happenings import (
 )
 from headgate.gating.leaving import leave, remove, stop
 from headgate.gating.outcome import regular
-from headgate.gating.progress import end_build, settle, skip_all
+from headgate.gating.progress import INVALID_AHEAD, end_build, settle, skip_all
 from headgate.gating.reporting import report_again_as_failure, report_end
 from headgate.gating.state import Build, Item, Key, Preparation, job_key
 from headgate.gating.windows import grown, shrunk
@@ -88,9 +88,7 @@ def _abandoned(work: Work, key: Key) -> None:
             later = work.items.get(each)
             needed = _needed_of(work, later, gone) if later is not None and later.live else None
             if later is not None and needed is not None:
-                work.change(later.id, needing=f"Change {work.facts.known(needed).change} is needed.")
-                skip_all(work, work.items[later.id], "a needed change was abandoned")
-                _say_end(work, work.items[later.id])
+                _give_up(work, later, f"Change {work.facts.known(needed).change} is needed.")
                 gone.update(later.changes)
                 leave(work, work.items[later.id])
 
@@ -159,18 +157,20 @@ def _prepared(work: Work, prepared: Prepared) -> None:
     item = work.find_buildset(prepared.buildset)
     if item is None or item.buildset.preparation != Preparation.ASKED:
         return
+    ahead = work.ahead(item)
+    spoilt = ahead is not None and bool(ahead.buildset.config_error)
     work.change_buildset(
         item.id,
         preparation=Preparation.DONE,
         graph=prepared.graph,
         takes_part=prepared.takes_part,
         conflict=prepared.conflict,
-        config_error=prepared.config_error,
+        config_error=INVALID_AHEAD if spoilt else prepared.config_error,
         warnings=(*item.buildset.warnings, *prepared.warnings),
     )
     if prepared.conflict:
         skip_all(work, work.items[item.id], "Unable to merge")
-    elif prepared.config_error:
+    elif spoilt or prepared.config_error:
         skip_all(work, work.items[item.id], "Buildset configuration error")
 
 

@@ -17,7 +17,7 @@ from headgate.gating.intake import take_in
 from headgate.gating.leaving import leave, remove, stop
 from headgate.gating.needs import failing_needs, missing_needs
 from headgate.gating.outcome import has_failed_already, has_succeeded, is_complete
-from headgate.gating.progress import prepare, request_nodes, skip_all, start_builds
+from headgate.gating.progress import note_holding, prepare, request_nodes, skip_all, start_builds
 from headgate.gating.readiness import obstacle
 from headgate.gating.reporting import report_end, report_start
 from headgate.gating.resets import reset_if_needed
@@ -98,6 +98,7 @@ def _finish(work: Work, item: Item, nearest: Item | None, failing: list[str], ch
     if item.live and (ahead is None or not ahead.live) and is_complete(item.buildset):
         return _report(work, item), nearest
     work.change_buildset(item.id, failing=tuple(failing))
+    note_holding(work, work.items[item.id])
     return changed, work.items[item.id] if item.live and not failing else nearest
 
 

@@ -17,16 +17,26 @@ from headgate.jobs import FrozenJob
 INVALID_AHEAD = "This change depends on a change with an invalid configuration.\n"
 
 
-def is_holding(work: Work, item: Item) -> bool:
-    """Must items behind wait for a job with `hold-following-changes` here or ahead?"""
-    for each in (item, *reversed(work.all_ahead(item))):
-        if not each.live or each.buildset.graph is None:
-            return False
-        for job in regular(each.buildset):
-            build = each.buildset.builds.get(job_key(job))
-            if job.hold_following_changes and (build is None or build.result != "SUCCESS"):
-                return True
-    return False
+def note_holding(work: Work, item: Item) -> None:
+    """Note whether items behind must wait for a job with `hold-following-changes` here or ahead. To be called in the queue's order."""
+    holds = False
+    if item.live and item.buildset.graph is not None:
+        ahead = work.ahead(item)
+        builds = item.buildset.builds
+        holds = ahead is not None and ahead.id in work.holding
+        for job in item.buildset.jobs:
+            if job.hold_following_changes and job.type != "reporter":
+                build = builds.get(job_key(job))
+                holds = holds or build is None or build.result != "SUCCESS"
+    if holds:
+        work.holding.add(item.id)
+    else:
+        work.holding.discard(item.id)
+
+
+def is_held(work: Work, item: Item) -> bool:
+    ahead = work.ahead(item)
+    return ahead is not None and ahead.id in work.holding
 
 
 def are_requirements_met(work: Work, item: Item, job: FrozenJob) -> bool:
@@ -64,9 +74,10 @@ def prepare(work: Work, item: Item) -> bool:
             fail_configuration(work, current, INVALID_AHEAD)
         return False
     if buildset.preparation == Preparation.NEW:
-        ready = ahead is None or ahead.buildset.preparation == Preparation.DONE
-        if ready:
+        if ahead is None or ahead.buildset.preparation != Preparation.NEW:
             ask_preparation(work, current)
+        return False
+    if ahead is not None and ahead.buildset.preparation != Preparation.DONE:
         return False
     if buildset.preparation == Preparation.ASKED or buildset.conflict or buildset.config_error or not current.live:
         return False
@@ -93,8 +104,7 @@ def skip_all(work: Work, item: Item, why: str) -> None:
 
 def request_nodes(work: Work, item: Item) -> bool:
     """Ask nodes for every job that may have them now. True if any was asked."""
-    ahead = work.ahead(item)
-    if ahead is not None and is_holding(work, ahead):
+    if is_held(work, item):
         return False
     asked = False
     position = work.queues[item.queue].items.index(item.id)
@@ -116,8 +126,7 @@ def request_nodes(work: Work, item: Item) -> bool:
 
 def start_builds(work: Work, item: Item) -> None:
     """Start every job whose nodes are there."""
-    ahead = work.ahead(item)
-    if ahead is not None and is_holding(work, ahead):
+    if is_held(work, item):
         return
     for job in regular(item.buildset):
         current = work.items[item.id]

@@ -33,6 +33,7 @@ class Work:
         self.disabled = state.disabled
         self.counter = state.counter
         self.actions: list[Action] = []
+        self.holding: set[str] = set()
 
     def done(self) -> Tenancy:
         state = PipelineState(tuple(self.queues.values()), self.items, self.failures, self.disabled, self.counter)
@@ -84,7 +85,9 @@ class Work:
 
     def behind(self, item: Item) -> list[Item]:
         """Every item tested on top of it, in order."""
-        return [self.items[each] for each in self.queues[item.queue].items if item.id in self.items[each].base]
+        items = self.queues[item.queue].items
+        later = items[items.index(item.id) + 1 :] if item.id in items else ()
+        return [self.items[each] for each in later if item.id in self.items[each].base]
 
     def is_merged(self, item: Item) -> bool:
         return all(self.facts.known(key).change.merged for key in item.changes)

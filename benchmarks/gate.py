@@ -1,0 +1,109 @@
+"""How fast the rules decide: an empty pass and a pass with news over many items, and a queue whose heads fail one after the other.
+
+    python benchmarks/gate.py [--items 1000] [--queues 50] [--changes 100]
+
+Prints milliseconds for a pass, and CPU seconds for the failing heads, by number of changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+from headgate.configuration import SourceFile, load_layout, parse_tenants
+from headgate.gating import BuildEnded, Happening, job_key, pass_
+from headgate.simulation import Setting
+from headgate.simulation.run import Play, begin, finish
+from headgate.simulation.scenario import Step
+
+HOST = "review.example.com"
+CONFIG = """
+- pipeline:
+    name: gate
+    manager: dependent
+    window: %d
+    window-floor: %d
+    trigger: {gerrit: {event: comment-added, approval: [{Approved: 1}]}}
+    success: {gerrit: {Verified: 2, submit: true}}
+    failure: {gerrit: {Verified: -2}}
+- job: {name: base, parent: null, run: playbooks/run.yaml, nodeset: {nodes: [{name: controller, label: small}]}}
+- job: {name: merge}
+- job: {name: unit}
+- job: {name: lint}
+"""
+PROJECT = """
+- project: {name: p%d, gate: {jobs: [merge, {unit: {dependencies: merge}}, {lint: {dependencies: merge}}]}}
+"""
+
+
+def setting(projects: int, window: int) -> Setting:
+    names = ["config", *(f"p{number}" for number in range(projects))]
+    untrusted = ", ".join(names[1:])
+    source = f"{{gerrit: {{config-projects: [config], untrusted-projects: [{untrusted}]}}}}"
+    (tenant,) = parse_tenants(f"- tenant: {{name: t, source: {source}}}")
+    config = CONFIG % (window, window) + "".join(PROJECT % number for number in range(projects))
+    layout = load_layout(tenant, [SourceFile(f"{HOST}/config", "master", "zuul.yaml", config)], {"gerrit": HOST}, {})
+    return Setting({"t": layout}, {f"{HOST}/{name}": {"master": {"README": ""}} for name in names})
+
+
+def approved(play: Play, changes: int, projects: int) -> None:
+    """That many changes in the gate, spread over the projects, their builds held."""
+    play.executor.hold = True
+    for number in range(changes):
+        name = f"C{number}"
+        play.step(Step("change", {"id": name, "project": f"p{number % projects}"}, False))
+        play.step(Step("approve", {"id": name, "label": "Code-Review", "value": 2}, False))
+        play.step(Step("approve", {"id": name, "label": "Approved", "value": 1, "event": True}, False))
+    play.settle()
+
+
+def milliseconds(work: Callable[[], object], rounds: int = 7) -> float:
+    """The quickest of some rounds, in CPU time."""
+    times = []
+    for _ in range(rounds):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return round(min(times) * 1000, 2)
+
+
+def measure_pass(items: int, queues: int) -> dict[str, float]:
+    play = begin(setting(queues, 20))
+    approved(play, items, queues)
+    facts, tenancy = play.scheduler.knowledge["t"], play.scheduler.tenancies["t"]
+    running = next(iter(play.executor.running.values())).start
+    ended: tuple[Happening, ...] = (BuildEnded(running.buildset, job_key(running.job), running.build, "FAILURE"),)
+    return {
+        "items": len(tenancy.pipelines["gate"].items),
+        "quiet pass ms": milliseconds(lambda: pass_(tenancy, "gate", (), facts, play.now)),
+        "head fails ms": milliseconds(lambda: pass_(tenancy, "gate", ended, facts, play.now)),
+    }
+
+
+def failing_heads(changes: int) -> float:
+    """CPU seconds of a whole gate in which each head fails in turn; all are tested at once."""
+    play = begin(setting(1, changes))
+    approved(play, changes, 1)
+    for number in range(changes):
+        play.executor.failing.add(("merge", number + 1))
+    started = time.process_time()
+    for number in range(changes):
+        play.step(Step("release", {"id": f"C{number}"}))
+    finish(play)
+    return round(time.process_time() - started, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("items", 1000), ("queues", 50), ("changes", 100)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    print(json.dumps(measure_pass(given.items, given.queues)))
+    for changes in sorted({given.changes // 4, given.changes // 2, given.changes}):
+        print(json.dumps({"changes": changes, "each head fails, CPU s": failing_heads(changes)}))
+
+
+if __name__ == "__main__":
+    main()
