@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -46,6 +47,7 @@ class Scheduler:
         self._layouts: dict[str, Layout] = {}
         self.reconciler = Reconciler(runtime)
         self.ready = asyncio.Event()
+        self._began = datetime.now(UTC)
 
     async def run(self) -> None:
         """Wait for the lease, then work until cancelled. Raises a `Problem` when the configuration cannot be read at all."""
@@ -105,9 +107,12 @@ class Scheduler:
         delay = RETRY_SECONDS
         while True:
             try:
-                async for event in connection.events(await self._store.last_event(connection.name)):
-                    await self._store.add_event(event)
-                    delay = RETRY_SECONDS
+                # for one that has told nothing yet: from when we said we were there, not from when it is first reached
+                since = await self._store.last_event(connection.name) or self._began
+                async with aclosing(connection.events(since)) as events:
+                    async for event in events:
+                        await self._store.add_event(event)
+                        delay = RETRY_SECONDS
             except ConnectionProblem as problem:
                 logger.error("%s", problem)
             except (OSError, SQLAlchemyError) as problem:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -63,7 +63,7 @@ class Connection(Protocol):
         """Can it be reached with these credentials? Raises `ConnectionProblem` if not."""
         ...
 
-    def events(self, since: datetime | None) -> AsyncIterator[Event]:
+    def events(self, since: datetime | None) -> AsyncGenerator[Event, None]:
         """Every event from now on, for ever, reconnecting by itself with back-off; and first, after every (re)connection,
         what happened to changes updated since `since` (or since the last event seen), in order of time. Ids are
         stable between the two ways an event can arrive. Events at `since`, and some seconds before, are told again:

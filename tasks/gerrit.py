@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -56,7 +56,7 @@ class GerritConnection:
                 "give its group the global capability Stream Events (All-Projects, Access)"
             )
 
-    def events(self, since: datetime | None) -> AsyncIterator[Event]:
+    def events(self, since: datetime | None) -> AsyncGenerator[Event, None]:
         return GerritEvents(self.settings, self._rest).follow(since)
 
     async def change(self, number: int, patchset: int | None = None) -> Change:

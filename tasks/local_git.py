@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
@@ -58,7 +58,7 @@ class LocalGitConnection:
         except (OSError, Refused, sqlite3.Error) as problem:
             raise ConnectionProblem(f"connection {self.name}: {self.reviews.root}: {problem}") from problem
 
-    async def events(self, since: datetime | None) -> AsyncIterator[Event]:
+    async def events(self, since: datetime | None) -> AsyncGenerator[Event, None]:
         seq: int | None = None
         while True:
             try:
