@@ -26,10 +26,12 @@ def queue_for(work: Work, key: Key, existing: str | None = None) -> Queue:
 
 def whose_queue(work: Work, key: Key) -> str:
     """The id of the queue the change belongs in, without leaving an empty one behind that only it would need."""
-    before = set(work.queues)
+    before, counter = set(work.queues), work.counter
     queue = queue_for(work, key).id
     if queue not in before:
         work.drop_if_empty(queue)
+        if queue not in work.queues:
+            work.counter = counter
     return queue
 
 

@@ -24,22 +24,17 @@ class Merger:
 
     repositories: Repositories
     worlds: dict[str, Heads] = field(default_factory=dict)
+    base: Heads = field(default_factory=dict)
+    merged: dict[tuple[Key, ...], Heads | None] = field(default_factory=lambda: {(): {}})
+    """What these changes merged onto `base` gave; None for a conflict."""
 
     def prepare(self, wanted: Prepare, pipeline: str, facts: Knowledge) -> Prepared:
         """Do it at once."""
-        heads: dict[Place, Commit] = dict(self.repositories.heads)
+        merged = self._merged((*wanted.ahead, *wanted.changes), facts)
+        heads = merged if merged is not None else self.base
         self.worlds[wanted.buildset] = heads
-        conflict = False
-        for key in (*wanted.ahead, *wanted.changes):
-            review = facts.reading.review(key)
-            place = (review.canonical, review.branch)
-            try:
-                heads[place] = merge(heads.get(place) or self.repositories.head(place), review.patchsets[key[2] - 1].commit)
-            except Conflict:
-                conflict = True
-                break
         refs = tuple(_ref(key, facts) for key in wanted.changes)
-        if conflict:
+        if merged is None:
             return self._in_conflict(wanted, refs, pipeline, facts)
         layout, error = self._layout(facts, heads, (*wanted.ahead, *wanted.changes), wanted.changes)
         before, _ = self._layout(facts, heads, wanted.ahead, ())
@@ -47,6 +42,25 @@ class Merger:
         if error or not wanted.live:
             return Prepared(wanted.buildset, None, part, config_error=error)
         return _frozen(wanted.buildset, layout, before, refs, pipeline, part)
+
+    def _merged(self, keys: tuple[Key, ...], facts: Knowledge) -> Heads | None:
+        """All branches with these changes, one after the other. What was merged before is remembered until a branch moves."""
+        if self.base != self.repositories.heads:
+            self.base = dict(self.repositories.heads)
+            self.merged = {(): self.base}
+        known = next(length for length in range(len(keys), -1, -1) if keys[:length] in self.merged)
+        for length in range(known + 1, len(keys) + 1):
+            heads = self.merged[keys[: length - 1]]
+            self.merged[keys[:length]] = self._with(heads, keys[length - 1], facts) if heads is not None else None
+        return self.merged[keys]
+
+    def _with(self, heads: Heads, key: Key, facts: Knowledge) -> Heads | None:
+        review = facts.reading.review(key)
+        place = (review.canonical, review.branch)
+        try:
+            return {**heads, place: merge(heads.get(place) or self.repositories.head(place), review.patchsets[key[2] - 1].commit)}
+        except Conflict:
+            return None
 
     def _in_conflict(self, wanted: Prepare, refs: tuple[Ref, ...], pipeline: str, facts: Knowledge) -> Prepared:
         """Nobody knows the layout, so the tenant's stands for it, and without a configuration change even for the graph."""
