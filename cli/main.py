@@ -28,6 +28,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.running": ("up", "worker"),
     "cli.demo": ("demo",),
     "cli.reruns": ("rerun",),
+    "cli.keys": ("key",),
     "cli.configuration": ("check", "jobs", "explain", "diff", "schema", "encrypt"),
     "cli.jenkins": ("import",),
     "cli.simulate": ("simulate",),

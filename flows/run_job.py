@@ -20,13 +20,16 @@ from prefect.states import Completed, Failed
 from flows.cancellation import cancellable
 from flows.provision_nodes import NodeFailure, provision_nodes, release_nodes
 from headgate.builds import CANCELED, SUCCESS
+from headgate.frozen_secrets import SecretProblem
 from headgate.jobs import FrozenJob, Nodeset, Playbook
 from headgate.nodes import PRECEDENCES
 from headgate.queues import CANCELLED
 from headgate.records import Build, Buildset, Item
 from headgate.results import Outcome, Phase, Played, Verdict, following, verdict
+from headgate.returned import warnings_of
 from providers.base import Node
 from tasks import playbooks
+from tasks.build_variables import keep_secret_data
 from tasks.building import DiskFull, make_directory, make_key, make_plan
 from tasks.effects import effect
 from tasks.git import GitProblem
@@ -175,7 +178,7 @@ class Attempt:
     async def _play(self, nodeset: Nodeset, nodes: Mapping[str, Node]) -> tuple[Verdict, str]:
         try:
             plan = await make_plan(self._this, self._item, self._buildset, self._job, self._build, nodeset, nodes)
-        except (LookupError, GitProblem) as problem:
+        except (LookupError, GitProblem, BuildProblem, SecretProblem) as problem:
             return Verdict("ERROR"), str(problem).strip("'")
         except DiskFull as problem:
             return Verdict("DISK_FULL"), str(problem)
@@ -217,8 +220,6 @@ class Attempt:
 
     def _remember(self, build: playbooks.Build) -> None:
         """What the build returned, for the store."""
-        data = build.returned()["data"]
-        zuul = data.get("zuul")
-        said = zuul.get("warnings") if isinstance(zuul, Mapping) else None
-        warnings = [*build.warnings, *(str(one) for one in said if isinstance(said, list))] if isinstance(said, list) else build.warnings
-        self._values = {"data": data, "warnings": list(warnings)}
+        returned = build.returned()
+        keep_secret_data(self._this, self._build.id, returned["secret_data"])
+        self._values = {"data": returned["data"], "warnings": [*build.warnings, *warnings_of(returned["data"])]}

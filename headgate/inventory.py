@@ -6,7 +6,7 @@ Paths are those inside the build's sandbox, where every build looks the same.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote_plus
@@ -20,6 +20,7 @@ LOGS = f"{WORK}/logs"
 SOURCES = f"{WORK}/src"
 RESULTS = f"{WORK}/results.json"
 INVENTORY = f"{BUILD}/ansible/inventory.yaml"
+LOCALHOST = "localhost"
 
 
 class NodeFacts(Protocol):
@@ -94,6 +95,8 @@ class BuildFacts:
     ansible_version: str = ""
     artifacts: tuple[Mapping[str, Any], ...] = ()
     parent_data: Mapping[str, Any] = field(default_factory=dict)
+    included_vars: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
+    """What the job's include-vars hold: (canonical project, file, variables), the later ones above the earlier."""
 
 
 def workspace_path(scheme: str, project: str) -> str:
@@ -162,7 +165,7 @@ def zuul_variables(job: FrozenJob, facts: BuildFacts) -> dict[str, Any]:
             "src_root": SOURCES,
             "work_root": WORK,
         },
-        "include_vars": [],
+        "include_vars": [{"project": {"canonical_name": project}, "name": name} for project, name, _ in facts.included_vars],
         "items": [change_variables(job.workspace_scheme, item) for item in facts.items],
         "job": job.name,
         "jobtags": list(job.tags),
@@ -246,20 +249,60 @@ def node_variables(node: NodeFacts) -> dict[str, Any]:
     return {**reached, "nodepool": described, "zuul_node": described, "zuul_user_dir": node.home}
 
 
-def inventory(job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], facts: BuildFacts, trusted: bool = False) -> dict[str, Any]:
-    """The inventory in Ansible's YAML shape. `nodes` has one entry for each name of the nodeset; localhost is Ansible's implicit one.
+def inventory(job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], facts: BuildFacts) -> dict[str, Any]:
+    """The inventory in Ansible's YAML shape, for untrusted playbooks. `nodes` has one entry for each name of the nodeset; localhost is
+    Ansible's implicit one.
 
-    Job variables lie over what parent jobs returned; extra variables and secrets are not here, they go to each playbook. What a change
-    or another job says is never a template. What the job says is one, but not to `trusted` playbooks: it would be evaluated beside their
-    secrets."""
-    said = unsafe if trusted else _plain
+    Job variables lie over those of included files, and those over what parent jobs returned; extra variables and secrets are not here,
+    they go to each playbook. What a change or another job says is never a template. What the job says is one."""
+    return _inventory(job, nodeset, nodes, facts, _plain, {})
+
+
+def trusted_inventory(
+    job: FrozenJob,
+    nodeset: Nodeset,
+    nodes: Mapping[str, NodeFacts],
+    facts: BuildFacts,
+    frozen: Mapping[str, Mapping[str, Any]],
+    secrets: Collection[str] = (),
+) -> dict[str, Any]:
+    """The same for a trusted playbook. What the job says is no template there, because it would be evaluated beside secrets: in place
+    of each variable that is one stands its value in `frozen` (host to variables; evaluated before, without any secret), or nothing.
+    What the job says is in `unsafe_vars`. `secrets` are the variables that the playbook gets besides, which win."""
+    templates = template_names(job, facts)
+
+    def fixed(values: Mapping[str, Any]) -> Any:
+        return {name: value for name, value in unsafe(values).items() if name not in templates}
+
+    made = _inventory(job, nodeset, nodes, facts, fixed, frozen, secrets)
+    made["all"]["vars"]["unsafe_vars"] = unsafe({**_included(facts), **job.group_vars.get("all", {}), **job.vars, **job.extra_vars})
+    return made
+
+
+def _inventory(
+    job: FrozenJob,
+    nodeset: Nodeset,
+    nodes: Mapping[str, NodeFacts],
+    facts: BuildFacts,
+    said: Callable[[Mapping[str, Any]], Any],
+    frozen: Mapping[str, Mapping[str, Any]],
+    secrets: Collection[str] = (),
+) -> dict[str, Any]:
+    def evaluated(host: str) -> Any:
+        return unsafe({name: value for name, value in frozen.get(host, {}).items() if name not in secrets})
+
     return {
         "all": {
-            "hosts": {name: {**_plain(node_variables(node)), **said(job.host_vars.get(name, {}))} for name, node in nodes.items()},
+            "hosts": {
+                name: {**_plain(node_variables(node)), **said(job.host_vars.get(name, {})), **evaluated(name)}
+                for name, node in nodes.items()
+            },
             "vars": {
                 **unsafe(facts.parent_data),
+                **said(_included(facts)),
                 **said(job.group_vars.get("all", {})),
                 **said(job.vars),
+                **evaluated(LOCALHOST),
                 "zuul": unsafe(zuul_variables(job, facts)),
             },
             "children": {
@@ -271,6 +314,38 @@ def inventory(job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], 
             },
         }
     }
+
+
+def _included(facts: BuildFacts) -> dict[str, Any]:
+    return {name: value for _, _, values in facts.included_vars for name, value in values.items()}
+
+
+def template_names(job: FrozenJob, facts: BuildFacts) -> frozenset[str]:
+    """The variables of the job that are, in some place, a template."""
+    places = (_included(facts), job.vars, job.extra_vars, *job.host_vars.values(), *job.group_vars.values())
+    return frozenset(name for place in places for name, value in place.items() if _is_template(value))
+
+
+def _is_template(value: Any) -> bool:
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value or "{#" in value
+    if isinstance(value, Mapping):
+        return any(_is_template(inner) for pair in value.items() for inner in pair)
+    return isinstance(value, Sequence) and any(_is_template(inner) for inner in value)
+
+
+def extra_variables(job: FrozenJob, facts: BuildFacts, frozen: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
+    """The job's extra variables. For a trusted playbook (`frozen` is there) a template among them is its value, if that is the same
+    everywhere; otherwise each host has its own in the inventory."""
+    if frozen is None:
+        return dict(job.extra_vars)
+    found = {}
+    for name, value in job.extra_vars.items():
+        if name not in template_names(job, facts):
+            found[name] = value
+        elif frozen and all(name in values and values[name] == next(iter(frozen.values())).get(name) for values in frozen.values()):
+            found[name] = next(iter(frozen.values()))[name]
+    return dict(unsafe(found))
 
 
 class Unsafe(str):

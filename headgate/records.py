@@ -74,6 +74,8 @@ class Buildset:
     graph: JobGraph | None = None
     problem: str | None = None
     messages: tuple[str, ...] = ()
+    secrets: Mapping[str, Any] = field(default_factory=dict)
+    """What `headgate.frozen_secrets` makes of the graph's secrets; they are still encrypted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ class BuildProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A repository with playbooks or roles, as a job names it."""
+    """A repository with playbooks or roles, as a job names it; without a branch, at what this build checks out of it. What is `trusted`
+    is as merged, else it has the item's changes: so a role is as trusted as the playbook that uses it, wherever it comes from."""
 
     project: str
     branch: str
@@ -34,7 +35,8 @@ class Source:
 class BuildPlan:
     """Everything one build needs, decided. `nodes` has an entry for each name of the nodeset; `sources` says which commit each repository
     with playbooks or roles is at (for a trusted one, what is merged; else with the item's changes); `directory` is this build's alone and
-    absolute; `private_key` is the build's own key, for nodes reached by ssh; `exports` is shared by builds."""
+    absolute; `private_key` is the build's own key, for nodes reached by ssh; `exports` is shared by builds;
+    `secrets` are the decrypted values by variable, for each playbook that has any."""
 
     job: FrozenJob
     facts: BuildFacts
@@ -45,6 +47,7 @@ class BuildPlan:
     caches: Caches
     exports: Path
     private_key: Path | None = None
+    secrets: Mapping[Playbook, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def sources_of(job: FrozenJob) -> tuple[Source, ...]:
     for playbook in playbooks_of(job):
         found[Source(playbook.project, playbook.branch, playbook.trusted)] = None
         for role in playbook.roles:
-            found[Source(role.project, role.branch, role.trusted)] = None
+            found[Source(role.project, role.branch, playbook.trusted)] = None
     return tuple(found)
 
 
@@ -85,22 +88,22 @@ def role_paths(playbook: Playbook, exports: Mapping[Source, Path], directory: Pa
     Raises `BuildProblem`."""
     paths = []
     for role in playbook.roles:
-        files = exports[Source(role.project, role.branch, role.trusted)]
+        inside = source_path(role.project, role.branch, playbook.trusted)
+        files = exports[Source(role.project, role.branch, playbook.trusted)]
         if (files / "tasks").is_dir():
-            paths.append(_link_role(role, directory))
+            paths.append(_link_role(role, inside, directory))
         elif (files / "roles").is_dir():
-            paths.append(f"{source_path(role.project, role.branch, role.trusted)}/roles")
+            paths.append(f"{inside}/roles")
         elif not role.implicit:
             raise BuildProblem(f"{role.project} at {role.branch or 'its branch'} has no roles: neither tasks/ nor roles/ is there")
     return paths
 
 
-def _link_role(role: RoleSource, directory: Path) -> str:
-    """A repository with `tasks/` is itself a role: it gets a directory that has it under its name."""
+def _link_role(role: RoleSource, target: str, directory: Path) -> str:
+    """A repository with `tasks/` is itself a role: it gets a directory that has it, which is `target` inside, under its name."""
     name = role.name or implicit_role_name(role.project)
     if not name.strip(".") or "/" in name:
         raise BuildProblem(f"role name {name!r} of {role.project} is not a name")
-    target = source_path(role.project, role.branch, role.trusted)
     inside = f"roles/{quote_plus(target)}"
     (directory / inside).mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

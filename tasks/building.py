@@ -8,16 +8,18 @@ import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import asyncssh
 
-from headgate.builds import SUCCESS, current
-from headgate.inventory import BuildFacts, ItemChange, ProjectState
-from headgate.jobs import FrozenJob, Nodeset
+from headgate.builds import current
+from headgate.checkouts import checkout, project_states
+from headgate.inventory import BuildFacts, ItemChange
+from headgate.jobs import FrozenJob, JobGraph, Nodeset
 from headgate.problems import Problem
 from headgate.records import Build, Buildset, Item
+from headgate.returned import ancestors, parent_data
 from providers.base import Node
+from tasks.build_variables import artifacts, included_vars, secrets
 from tasks.playbooks import BuildPlan, Source, sources_of
 from tasks.runtime import Runtime
 
@@ -57,65 +59,33 @@ def make_key(directory: Path) -> tuple[Path, str]:
     return path, asyncssh.read_private_key(path).export_public_key().decode().strip()
 
 
-def _checkout(job: FrozenJob, buildset: Buildset, canonical: str, override: str | None) -> tuple[str, str, str]:
-    """Branch, commit, and in words why that branch."""
-    project = buildset.projects[canonical]
-    for wanted, why in ((override, "job override ref"), (job.override_checkout, "job override ref")):
-        if wanted is not None and wanted in project.branches:
-            return wanted, project.speculative(wanted), why
-    return project.branch, project.commit, "zuul branch"
-
-
-def project_states(job: FrozenJob, buildset: Buildset, own: str) -> tuple[ProjectState, ...]:
-    """The repositories of the job's workspace: its change's own and those it requires."""
-    required = {one.name: one.override_checkout for one in job.required_projects}
-    states = []
-    for canonical in dict.fromkeys([own, *required]):
-        branch, commit, why = _checkout(job, buildset, canonical, required.get(canonical))
-        states.append(ProjectState(canonical, commit, branch, why, canonical in required))
-    return tuple(states)
-
-
 def sources(job: FrozenJob, buildset: Buildset) -> Mapping[Source, str]:
     """Which commit each repository with playbooks or roles is at. Raises `LookupError`."""
     found = {}
     for source in sources_of(job):
         project = buildset.projects[source.project]
-        found[source] = project.merged(source.branch) if source.trusted else project.speculative(source.branch)
+        branch = source.branch or checkout(job, buildset, source.project)[0]
+        found[source] = project.merged(branch) if source.trusted else project.speculative(branch)
     return found
 
 
-def parent_data(job: FrozenJob, builds: list[Build]) -> dict[str, Any]:
-    """What the jobs it depends on returned, the later one winning."""
+def parents(graph: JobGraph, job: FrozenJob, builds: list[Build]) -> dict[str, Build]:
+    """The builds of the jobs it depends on, directly or not, in the graph's order."""
     known = current(builds)
-    data: dict[str, Any] = {}
-    for dependency in job.dependencies:
-        build = known.get(dependency.name)
-        if build is not None and build.result == SUCCESS:
-            data.update({name: value for name, value in build.data.items() if name != "zuul"})
-    return data
-
-
-def artifacts(job: FrozenJob, builds: list[Build]) -> tuple[Mapping[str, Any], ...]:
-    """The artifacts of the jobs it depends on."""
-    known = current(builds)
-    found: list[Mapping[str, Any]] = []
-    for dependency in job.dependencies:
-        if dependency.name in known:
-            zuul = known[dependency.name].data.get("zuul")
-            listed = zuul.get("artifacts", []) if isinstance(zuul, Mapping) else []
-            found += [{"job": dependency.name, **artifact} for artifact in listed if isinstance(artifact, Mapping)]
-    return tuple(found)
+    return {name: known[name] for name in ancestors(graph, job.name) if name in known}
 
 
 async def make_plan(
     this: Runtime, item: Item, buildset: Buildset, job: FrozenJob, build: Build, nodeset: Nodeset, nodes: Mapping[str, Node]
 ) -> BuildPlan:
-    """Everything the build needs. Raises `LookupError` when a repository or branch of it is not there."""
+    """Everything the build needs. Raises `LookupError` when a repository or branch of it is not there, `BuildProblem`,
+    `SecretProblem`."""
     builds = await this.store.builds(buildset.id)
     directory = await asyncio.to_thread(make_directory, this, build.id)
     key, _ = await asyncio.to_thread(make_key, directory)
     await fetch_missing(this, item, buildset)
+    assert buildset.graph is not None
+    above = parents(buildset.graph, job, builds)
     facts = BuildFacts(
         build=build.id,
         buildset=buildset.id,
@@ -127,8 +97,9 @@ async def make_plan(
         attempt=build.attempt,
         post_review=job.post_review,
         executor=socket.gethostname(),
-        artifacts=artifacts(job, builds),
-        parent_data=parent_data(job, builds),
+        artifacts=artifacts(above, item),
+        parent_data=parent_data(buildset.graph, job.name, {name: build.data for name, build in above.items()}),
+        included_vars=await included_vars(this, item, buildset, job),
     )
     return BuildPlan(
         job=job,
@@ -140,6 +111,7 @@ async def make_plan(
         caches=this.caches,
         exports=this.settings.state / "exports",
         private_key=key,
+        secrets=await secrets(this, item, buildset, job, above),
     )
 
 

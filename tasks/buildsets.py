@@ -9,6 +9,7 @@ from headgate.configuration import FreezeFailed, Layout, Ref
 from headgate.configuration.files import rank
 from headgate.configuration.problems import Problem as ConfigurationError
 from headgate.configuration.projects import Known
+from headgate.frozen_secrets import frozen_secrets
 from headgate.jobs import JobGraph
 from headgate.problems import Problem
 from headgate.records import Buildset, FrozenProject, Item
@@ -89,7 +90,8 @@ async def freeze(item_id: str, buildset_id: str, merged: MergedChange) -> Builds
     except FreezeFailed as failed:
         return Buildset(buildset_id, item.id, now, problem=CONFIG_ERROR, messages=(str(failed),))
     projects = await _projects(this, item, layout, graph, merged)
-    return Buildset(buildset_id, item.id, now, projects, graph, problem=None if graph.jobs else NO_JOBS)
+    problem = None if graph.jobs else NO_JOBS
+    return Buildset(buildset_id, item.id, now, projects, graph, problem, secrets=frozen_secrets(graph, layout))
 
 
 async def _speculative(
@@ -117,6 +119,7 @@ async def _projects(this: Runtime, item: Item, layout: Layout, graph: JobGraph, 
     wanted = {item.project}
     for job in graph.jobs:
         wanted |= {required.name for required in job.required_projects}
+        wanted |= {included.project for included in job.include_vars if included.project}
         for playbook in (*job.pre_run, *job.run, *job.post_run, *job.cleanup_run):
             wanted |= {playbook.project, *(role.project for role in playbook.roles)}
     found = {}

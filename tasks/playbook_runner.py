@@ -30,7 +30,8 @@ Result = TypeVar("Result")
 @dataclass(slots=True)
 class PlaybookEnd:
     """How an ansible-playbook ended. `unreachable` and `failed` are host names from its recap; `recapped` whether it came to one; `story`
-    what our JSON callback wrote (`tasks/ansible/callback/headgate_json.py`), empty without a recap; `said` its last words then."""
+    what our JSON callback wrote (`tasks/ansible/callback/headgate_json.py`), empty without a recap; `said` its last words then; `files`
+    what else was asked for of what it wrote there."""
 
     code: int
     unreachable: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class PlaybookEnd:
     recapped: bool = False
     said: str = field(default="", repr=False)
     story: dict[str, Any] = field(default_factory=dict, repr=False)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
 
 class EventRunner(Runner):  # type: ignore[misc]  # ansible-runner has no types
@@ -77,8 +79,9 @@ def taken(directory: int, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def run(directory: Path, ident: str, playbook: str, command: Sequence[str], partials: Path) -> PlaybookEnd:
-    """Run `command` under ansible-runner with `directory` as its private data directory, and wait for its end."""
+def run(directory: Path, ident: str, playbook: str, command: Sequence[str], partials: Path, wanted: Sequence[str] = ()) -> PlaybookEnd:
+    """Run `command` under ansible-runner with `directory` as its private data directory, and wait for its end. `wanted` are names of files
+    (JSON objects) that the playbook may write into `partials`."""
     opened = os.open(partials, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         config = RunnerConfig(private_data_dir=str(directory), playbook=playbook, ident=ident, quiet=True, settings={"pexpect_timeout": 60})
@@ -89,6 +92,7 @@ def run(directory: Path, ident: str, playbook: str, command: Sequence[str], part
         runner = EventRunner(config, opened)
         _, code = runner.run()
         runner.end.story = taken(opened, "story.json")
+        runner.end.files = {name: taken(opened, name) for name in wanted}
     finally:
         os.close(opened)
     runner.end.code = -1 if code is None else code

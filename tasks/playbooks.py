@@ -4,7 +4,7 @@
     async with Build(plan) as build:              # prepare: directories, inventory, agent, executor's workspace
         await build.push_workspace()              # the nodes' workspace; raises NodeUnreachable, WorkspaceProblem
         while (step := following(plan.job, build.played)) is not None:
-            await build.play(*step, secrets={})   # appended to build.played; never raises for what a playbook does
+            await build.play(*step)               # appended to build.played; never raises for what a playbook does
     print(verdict(plan.job, build.played, plan.facts.attempt, build.said()))
 
 `run_build` is this in one call. A caller that wants each playbook as a step of its own (a Prefect task) calls `play` itself.
@@ -23,21 +23,26 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote_plus
 
 import yaml
 
 from headgate.inventory import (
     BUILD,
+    LOCALHOST,
     RESULTS,
     Unsafe,
     checks_out,
+    extra_variables,
     inventory,
     known_hosts,
     source_path,
+    template_names,
+    trusted_inventory,
     unsafe,
     workspace_path,
 )
@@ -51,12 +56,15 @@ from tasks.console import BuildConsole, matches
 from tasks.playbook_runner import PlaybookEnd, in_own_thread, outcome_of, run
 from tasks.sandbox import Bind, Sandbox, environment, write_accounts
 from tasks.workspace import CACHES, Checkout, NodeUnreachable, WorkspaceProblem, make_workspace, node_shell, push_workspace
-from tasks.zygote import Zygote, ansible_environment, zygote
+from tasks.zygote import PLUGINS, Zygote, ansible_environment, zygote
 
 __all__ = ["Build", "BuildOutcome", "BuildPlan", "BuildProblem", "Source", "run_build", "sources_of"]
 
 USER = "headgate"
 LARGEST_RESULTS = 10 << 20
+FREEZE_SECONDS = 120.0
+JOB_OUTPUT = "job-output.txt"
+"""The console, as roles that upload logs look for it among them."""
 
 
 class Build:
@@ -76,6 +84,7 @@ class Build:
         self._zygote: Zygote | None = None
         self._exports: dict[Source, Path] = {}
         self._roles: dict[Playbook, list[str]] = {}
+        self._frozen: dict[str, dict[str, Any]] | None = None
 
     async def __aenter__(self) -> Self:
         await self.prepare()
@@ -105,9 +114,10 @@ class Build:
         for name in ("ansible", "facts", "work/src", "work/tmp", "home/.ssh", "events", "agent", "runner", "logs"):
             (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         nodes = list(self.plan.nodes.values())
-        for name, trusted in (("inventory.yaml", False), ("inventory-trusted.yaml", True)):
-            facts = inventory(self.plan.job, self.plan.nodeset, self.plan.nodes, self.plan.facts, trusted)
-            (directory / "ansible" / name).write_text(as_yaml(facts))
+        for path in (self.console_path, self.logs / JOB_OUTPUT):  # the one is shown in place of the other, where no playbook can write it
+            path.touch(mode=0o640)
+        facts = inventory(self.plan.job, self.plan.nodeset, self.plan.nodes, self.plan.facts)
+        (directory / "ansible/inventory.yaml").write_text(as_yaml(facts))
         (directory / "home/.ssh/known_hosts").write_text(known_hosts(nodes))
         try:
             for source, commit in self.plan.sources.items():
@@ -162,6 +172,7 @@ class Build:
             Bind(events, f"{BUILD}/events", writable=True),
             *(Bind(directory / name, f"{BUILD}/{name}", writable=True) for name in ("facts", "home", "work")),
             Bind(self.logs, f"{BUILD}/work/logs", writable=True),
+            Bind(self.console_path, f"{BUILD}/work/logs/{JOB_OUTPUT}"),
             *(Bind(Path(home), home, writable=True) for home in dict.fromkeys(self._local_homes.values())),
         )
 
@@ -171,23 +182,22 @@ class Build:
             self._sandboxes[trusted] = await Sandbox.start(self._binds(trusted))
         return self._sandboxes[trusted]
 
-    async def play(self, phase: Phase, playbook: Playbook, secrets: Mapping[str, Any] | None = None) -> Played:
-        """Play one playbook and append what it came to to `played`. `secrets` are the decrypted values by variable name; they exist for
-        this playbook only and are blotted out of the console. Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
+    async def play(self, phase: Phase, playbook: Playbook) -> Played:
+        """Play one playbook and append what it came to to `played`. Its secrets exist for this playbook only and are blotted out of the
+        console while it plays. Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
+        secrets = self.plan.secrets.get(playbook, {})
         source = f"{playbook.project}: {playbook.path}@{playbook.branch}"
         if self._zygote is None:
             self.played.append(Played(phase, playbook, Outcome.CRASHED))
             self.console.say(f"{phase.upper()} is left out, the build was not prepared: {source}")
             return self.played[-1]
-        if phase in (Phase.POST, Phase.CLEANUP):
-            self._show_console_in_logs()
         self.console.begins(phase, source, playbook.trusted)
         start = self.console_path.stat().st_size
         began = time.monotonic()
         end: PlaybookEnd | None = None
         try:
             async with asyncio.timeout(seconds_left(self.plan.job, phase, self.played)):
-                end = await self._play(phase, playbook, secrets or {})
+                end = await self._play(phase, playbook, secrets)
         except TimeoutError:
             outcome, why = Outcome.TIMED_OUT, "everything it started is killed"
         except OSError as problem:
@@ -196,8 +206,8 @@ class Build:
             outcome, why = outcome_of(end)
         played = Played(phase, playbook, outcome, time.monotonic() - began)
         if end is not None and end.said.strip():
-            self.console.say(hidden(end.said.strip(), secrets or {}))
-        why = hidden(why, secrets or {})
+            self.console.say(hidden(end.said.strip(), secrets))
+        why = hidden(why, secrets)
         self._tell(played, end)
         self.played.append(played)
         if self.plan.job.failure_output and not self.failure_output and phase in (Phase.PRE, Phase.RUN):
@@ -208,62 +218,103 @@ class Build:
         return played
 
     async def _play(self, phase: Phase, playbook: Playbook, secrets: Mapping[str, Any]) -> PlaybookEnd:
+        if playbook.trusted:
+            await self._freeze()
+        number = f"{len(self.played) + 1:02}-{phase}"
+        file = f"{source_path(playbook.project, playbook.branch, playbook.trusted)}/{playbook.path}"
+        variables = self._extra_variables(phase, playbook)
+        return await self._start(
+            number, playbook.path, playbook.trusted, (), file, variables, self._roles[playbook], secrets, str(self.console_path)
+        )
+
+    async def _freeze(self) -> None:
+        """Evaluate the job's variables, once, before the first trusted playbook and beside no secret."""
+        if self._frozen is not None:
+            return
+        names = sorted(template_names(self.plan.job, self.plan.facts))
+        self._frozen = {}
+        if not names:
+            return
+        wanted = {host: f"{quote_plus(host)}.json" for host in (*self.plan.nodes, LOCALHOST)}
+        variables = {**self.plan.job.extra_vars, "headgate_frozen_names": names}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FREEZE_SECONDS):
+                file = f"{PLUGINS}/freeze.yaml"
+                end = await self._start("00-freeze", "freeze.yaml", False, tuple(wanted.values()), file, variables, [], {}, os.devnull)
+                found = {host: end.files.get(name, {}) for host, name in wanted.items()}
+                self._frozen = {host: {name: value for name, value in values.items() if name in names} for host, values in found.items()}
+        if lost := [name for name in names if not any(name in values for values in self._frozen.values())]:
+            self.console.say(f"not defined for trusted playbooks, since they cannot be evaluated without secrets: {', '.join(lost)}")
+
+    async def _start(
+        self,
+        number: str,
+        name: str,
+        trusted: bool,
+        wanted: Sequence[str],
+        file: str,
+        variables: Mapping[str, Any],
+        roles: list[str],
+        secrets: Mapping[str, Any],
+        console: str,
+    ) -> PlaybookEnd:
+        """Run the playbook at `file` (a path inside) in the sandbox of its trust; see `tasks.ansible.zygote.Request`."""
         assert self._zygote is not None
         if not self._zygote.alive:
             self._zygote = await zygote()
             await self._kill_sandboxes()  # they show the old one's files
-        number = f"{len(self.played) + 1:02}-{phase}"
-        partials = self.plan.directory / "events" / ("trusted" if playbook.trusted else "untrusted") / number / "job_events"
+        partials = self.plan.directory / "events" / ("trusted" if trusted else "untrusted") / number / "job_events"
         try:
-            sandbox = await self._sandbox(playbook.trusted)
+            sandbox = await self._sandbox(trusted)
             await asyncio.to_thread(shutil.rmtree, partials.parent, ignore_errors=True)
             partials.mkdir(parents=True)
-            request = self._request(sandbox, phase, playbook, secrets, f"{BUILD}/events/{number}")
+            (self.plan.directory / "ansible/extra.yaml").write_text(as_yaml(variables))
+            own_inventory = as_yaml(self._trusted_inventory(secrets)) if trusted else ""
+            if secrets and not trusted:
+                own_inventory = (self.plan.directory / "ansible/inventory.yaml").read_text()
+            request = {
+                "sandbox": sandbox.pid,
+                "arguments": ["ansible-playbook", "-e", f"@{BUILD}/ansible/extra.yaml", file],
+                "environment": {
+                    **environment(USER, self._home),
+                    **ansible_environment(self._zygote.directory),
+                    "SSH_AUTH_SOCK": SOCKET,
+                    "AWX_ISOLATED_DATA_DIR": f"{BUILD}/events/{number}",
+                },
+                "directory": f"{BUILD}/work",
+                "roles": roles,
+                "console": console,
+                "redact": list(texts(secrets)),
+                "homes": self._local_homes,
+                "inventory": own_inventory,
+                "inventory_vars": as_yaml(unsafe(secrets)),
+            }
             descriptor = os.memfd_create("request")
             try:
                 os.write(descriptor, json.dumps(request).encode())
                 command = self._zygote.command(f"/proc/{os.getpid()}/fd/{descriptor}")
                 directory = self.plan.directory / "runner" / number
-                return await in_own_thread(lambda: run(directory, number, playbook.path, command, partials), self._kill_now)
+                return await in_own_thread(lambda: run(directory, number, name, command, partials, wanted), self._kill_now)
             finally:
                 os.close(descriptor)
         except asyncio.CancelledError:
             await asyncio.shield(self._kill_sandboxes())
             raise
 
-    def _request(self, sandbox: Sandbox, phase: Phase, playbook: Playbook, secrets: Mapping[str, Any], events: str) -> dict[str, Any]:
-        """What the zygote is told; see `tasks.ansible.zygote.Request`."""
-        root = source_path(playbook.project, playbook.branch, playbook.trusted)
+    def _trusted_inventory(self, secrets: Mapping[str, Any]) -> dict[str, Any]:
+        plan = self.plan
+        return trusted_inventory(plan.job, plan.nodeset, plan.nodes, plan.facts, self._frozen or {}, secrets)
+
+    def _extra_variables(self, phase: Phase, playbook: Playbook) -> dict[str, Any]:
+        """What goes over every other variable of one playbook."""
         will_retry = verdict(self.plan.job, self.played, self.plan.facts.attempt, self.said()).retry
-        told = {
+        return {
+            **extra_variables(self.plan.job, self.plan.facts, self._frozen if playbook.trusted else None),
             "zuul_execution_phase": str(phase),
             "zuul_execution_trusted": str(playbook.trusted),
             "zuul_execution_canonical_name_and_path": f"{playbook.project}/{playbook.path}",
             "zuul_execution_branch": playbook.branch,
             **({"zuul_success": succeeded(self.played), "zuul_will_retry": will_retry} if phase in (Phase.POST, Phase.CLEANUP) else {}),
-        }
-        said = unsafe if playbook.trusted else dict
-        (self.plan.directory / "ansible/extra.yaml").write_text(as_yaml({**said(self.plan.job.extra_vars), **told}))
-        name = "inventory-trusted.yaml" if playbook.trusted else "inventory.yaml"
-        home = {"SSH_AUTH_SOCK": SOCKET, "AWX_ISOLATED_DATA_DIR": events}
-        assert self._zygote is not None
-        return {
-            "sandbox": sandbox.pid,
-            "arguments": [
-                "ansible-playbook",
-                *([] if secrets else ["-i", f"{BUILD}/ansible/{name}"]),
-                "-e",
-                f"@{BUILD}/ansible/extra.yaml",
-                f"{root}/{playbook.path}",
-            ],
-            "environment": {**environment(USER, self._home), **ansible_environment(self._zygote.directory), **home},
-            "directory": f"{BUILD}/work",
-            "roles": self._roles[playbook],
-            "console": str(self.console_path),
-            "redact": list(texts(secrets)),
-            "homes": self._local_homes,
-            "inventory": (self.plan.directory / "ansible" / name).read_text() if secrets else "",
-            "inventory_vars": as_yaml(unsafe(secrets)),
         }
 
     def _tell(self, played: Played, end: PlaybookEnd | None) -> None:
@@ -286,11 +337,6 @@ class Build:
             temporary.rename(self.logs / "job-output.json")
         except OSError as problem:
             self.warnings.append(f"job-output.json cannot be written: {problem.strerror}")
-
-    def _show_console_in_logs(self) -> None:
-        """Roles that upload logs look for the console among them; it is the same file, so it goes on growing there."""
-        with contextlib.suppress(FileExistsError):
-            (self.logs / "job-output.txt").hardlink_to(self.console_path)
 
     def returned(self) -> dict[str, Any]:
         """What playbooks returned so far: `data` and `secret_data`. What may be hostile wrote it: any content, but not any size."""
@@ -327,6 +373,9 @@ class Build:
             await self._agent.kill()
         for name in ("agent", "events", "facts", "home", "work"):
             await asyncio.to_thread(shutil.rmtree, self.plan.directory / name, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # it was never prepared
+            (self.plan.directory / ".console").hardlink_to(self.console_path)
+            (self.plan.directory / ".console").replace(self.logs / JOB_OUTPUT)
 
 
 def hidden(text: str, secrets: Mapping[str, Any]) -> str:
@@ -356,7 +405,7 @@ def texts(value: Any) -> set[str]:
     return {line for line in value.splitlines() if len(line) >= 6} if isinstance(value, str) else set()
 
 
-async def run_build(plan: BuildPlan, secrets: Mapping[Playbook, Mapping[str, Any]] | None = None) -> BuildOutcome:
+async def run_build(plan: BuildPlan) -> BuildOutcome:
     """The whole build. Unreachable nodes are an attempt like any other; cancelled, it plays the cleanup playbooks and is cancelled then."""
     build = Build(plan)
     lost = False
@@ -367,11 +416,11 @@ async def run_build(plan: BuildPlan, secrets: Mapping[Playbook, Mapping[str, Any
         except NodeUnreachable:
             lost = True
         while not lost and (step := following(plan.job, build.played)) is not None:
-            await build.play(*step, secrets=(secrets or {}).get(step[1]))
+            await build.play(*step)
     except asyncio.CancelledError:
         build.console.say("CANCELLED")
         while (step := following(plan.job, build.played, cancelled=True)) is not None:
-            await build.play(*step, secrets=(secrets or {}).get(step[1]))
+            await build.play(*step)
         raise
     finally:
         returned = build.returned()

@@ -94,6 +94,7 @@ buildsets = Table(
     Column("graph", JSONB),
     Column("problem", String),
     Column("messages", JSONB, nullable=False),
+    Column("secrets", JSONB, nullable=False, server_default="{}", comment="encrypted, as their projects' configuration has them"),
 )
 
 builds = Table(

@@ -63,11 +63,9 @@ def _canonical(project: TenantProject, connections: Mapping[str, Connection], fi
     return f"{connections[project.connection].canonical_hostname}/{project.name}"
 
 
-def check_tenant_file(file: Path, connections: Mapping[str, Connection]) -> None:
-    """Can it be read, and does it name configured connections only? Raises `Problem`."""
-    for tenant in _parse(_read(file), file):
-        for project in tenant.projects:
-            _canonical(project, connections, file)
+def check_tenant_file(file: Path, connections: Mapping[str, Connection]) -> tuple[str, ...]:
+    """Can it be read, and does it name configured connections only? The canonical names of its projects. Raises `Problem`."""
+    return tuple(_canonical(project, connections, file) for tenant in _parse(_read(file), file) for project in tenant.projects)
 
 
 class Tenants:

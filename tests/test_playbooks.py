@@ -311,7 +311,7 @@ async def test_a_secret_is_known_to_its_playbook_only_and_never_shown(workshop: 
         trusted=True,
     )
     secret = {"login": {"user": "me", "password": "hunter2hunter2"}}
-    outcome = await run_build(plan, secrets={plan.job.pre_run[0]: secret})
+    outcome = await run_build(dataclasses.replace(plan, secrets={plan.job.pre_run[0]: secret}))
     assert outcome.verdict == Verdict("SUCCESS")
     said = workshop.said(plan)
     assert said[:2] == ["2retnuh2retnuh", "(redacted)"]
@@ -335,7 +335,7 @@ async def test_failure_output_is_a_failure_even_if_the_run_passes(workshop: Work
 
 async def test_what_a_change_or_a_job_says_is_no_template_beside_secrets(workshop: Workshop) -> None:
     look = tasks(
-        "{debug: {msg: 'own [{{ trick }}] extra [{{ more }}]'}}",
+        "{debug: {msg: 'own {{ trick is defined }} extra {{ more is defined }} said [{{ unsafe_vars.trick }}] [{{ unsafe_vars.more }}]'}}",
         "{debug: {msg: 'change [{{ zuul.change_message }}] parent [{{ parent }}]'}}",
         "{debug: {msg: 'secret [{{ login.password | length }}] [{{ login.odd }}]'}}",
     )
@@ -349,11 +349,76 @@ async def test_what_a_change_or_a_job_says_is_no_template_beside_secrets(worksho
         message="Fix {{ login.password }}",
     )
     secret = {"login": {"password": "hunter2hunter2", "odd": "{{ 6 * 9 }}"}}
-    await run_build(plan, secrets={plan.job.run[0]: secret})
+    await run_build(dataclasses.replace(plan, secrets={plan.job.run[0]: secret}))
     said = workshop.said(plan)
-    assert "own [{{ login.password }}] extra [{{ login.password }}]" in said
+    assert "own False extra False said [{{ login.password }}] [{{ login.password }}]" in said
+    assert "not defined for trusted playbooks, since they cannot be evaluated without secrets: more, trick" in workshop.console(plan)
     assert "change [Fix {{ login.password }}] parent [{{ 6 * 7 }}]" in said
     assert "secret [14] [(redacted)]" in said
+
+
+async def test_job_variables_are_evaluated_before_a_trusted_playbook_and_are_plain_text_in_it(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{debug: {msg: '{{ where }}, {{ deep.list[0] }}, {{ own }}, {{ kernel }}, {{ plain }}, {{ over }}, {{ below }}'}}")
+        + tasks("{debug: {msg: '{{ where }} {{ own is defined }}'}}", hosts="localhost"),
+        nodes={"primary": workshop.local_node()},
+        vars={
+            "where": "at {{ zuul.branch }} {{ '{{ 6 * 7 }}' }}",
+            "deep": {"list": ["{{ plain }}"]},
+            "plain": "as it is",
+            "kernel": "{{ ansible_kernel is defined }}",
+            "below": "job",
+        },
+        host_vars={"primary": {"own": "on {{ inventory_hostname }}"}},
+        extra_vars={"over": "{{ plain | upper }}"},
+        facts={"included_vars": ((PROJECT, "vars.yaml", {"below": "{{ included }}", "plain": "hidden"}),)},
+        trusted=True,
+    )
+    assert (await run_build(plan)).verdict == Verdict("SUCCESS")
+    assert "at main {{ 6 * 7 }}, as it is, on primary, True, as it is, AS IT IS, job" in workshop.said(plan)
+    assert "at main {{ 6 * 7 }} False" in workshop.said(plan, "localhost")
+
+
+async def test_a_secret_wins_over_a_job_variable_of_its_name(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{debug: {msg: 'length {{ token | length }}'}}"),
+        nodes={"primary": workshop.local_node()},
+        vars={"token": "{{ 'x' * 3 }}"},
+        trusted=True,
+    )
+    await run_build(dataclasses.replace(plan, secrets={plan.job.run[0]: {"token": "hunter2hunter2"}}))
+    assert "length 14" in workshop.said(plan)
+
+
+async def test_a_trusted_playbook_uses_roles_as_they_are_merged_not_as_proposed(workshop: Workshop) -> None:
+    role = RoleSource(PROJECT, "", False)
+    use = "- hosts: all\n  gather_facts: false\n  roles: [greet]\n"
+    merged = {"roles/greet/tasks/main.yaml": "- command: echo merged\n"}
+    for trusted, expected in ((True, "merged"), (False, "proposed")):
+        plan = await workshop.plan(run=use, files=merged, nodes={"primary": workshop.local_node(expected)}, roles=(role,), trusted=trusted)
+        workshop.upstream.git("checkout", "-q", "-b", f"proposed-{trusted}")
+        workshop.upstream.commit("propose", {"roles/greet/tasks/main.yaml": "- command: echo proposed\n"})
+        await workshop.caches.fetch(PROJECT, str(workshop.upstream.path))
+        proposed = await workshop.caches.resolve(PROJECT, f"proposed-{trusted}")
+        workshop.upstream.git("checkout", "-q", "main")
+        sources = {source: commit if source.trusted else proposed for source, commit in plan.sources.items()}
+        await run_build(dataclasses.replace(plan, sources=sources))
+        assert workshop.said(plan)[0] == expected
+
+
+async def test_no_playbook_can_change_its_console_by_the_log_directory(workshop: Workshop) -> None:
+    forge = (
+        "cd /build/work/logs; echo forged >> job-output.txt; rm -f job-output.txt; mv job-output.txt x; ln -sf /etc/passwd job-output.txt"
+    )
+    plan = await workshop.plan(
+        run=tasks("{shell: echo honest}", hosts="localhost"),
+        post=tasks(f"{{shell: '({forge}) 2>&1; tail -n 3 /build/work/logs/job-output.txt', ignore_errors: true}}", hosts="localhost"),
+    )
+    await run_build(plan)
+    console = workshop.console(plan)
+    assert "localhost | honest" in console
+    assert "forged" not in console
+    assert (plan.directory / "logs/job-output.txt").read_bytes() == (plan.directory / "console.log").read_bytes()
 
 
 async def test_job_variables_are_templates_for_untrusted_playbooks(workshop: Workshop) -> None:
