@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headgate.gating import Key
 from headgate.gating.dependencies import cycle_of, extend_graph
 from tests.gating.story import Story
 
@@ -100,7 +101,7 @@ def test_cycle_is_found_from_any_of_its_changes() -> None:
     story.change("C", depends_on=["A"])
     facts = story.play.scheduler.knowledge["t"]
     for name in "ABC":
-        graph: dict = {}
+        graph: dict[Key, list[Key]] = {}
         key = story.play.gerrit.reviews[name].key
         extend_graph(graph, key, facts)
         assert {each[1] for each in cycle_of(key, graph)} == {1, 2, 3}
