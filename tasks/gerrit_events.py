@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,7 +58,7 @@ class GerritEvents:
     def __init__(self, settings: GerritSettings, rest: GerritRest) -> None:
         self.settings, self.rest = settings, rest
 
-    async def follow(self, since: datetime | None) -> AsyncIterator[Event]:
+    async def follow(self, since: datetime | None) -> AsyncGenerator[Event, None]:
         told: Told | None = None
         delay = FIRST_DELAY
         while True:
