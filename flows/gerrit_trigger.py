@@ -19,7 +19,7 @@ from prefect.exceptions import CancelledRun
 from prefect.states import Completed, Failed, Pending
 
 from flows.cancellation import cancellable
-from headgate.builds import CANCELED, NOOP, SKIPPED, SUCCESS, next_jobs, results
+from headgate.builds import CANCELED, NOOP, SKIPPED, SUCCESS, choices, next_jobs, results
 from headgate.jobs import FrozenJob
 from headgate.queues import CANCELLED, REPORTED
 from headgate.records import Build, Buildset, Item
@@ -89,8 +89,8 @@ class Jobs:
     async def _step(self) -> bool:
         """Start and skip what may be now; are all done?"""
         assert self._graph is not None
-        known = results(await self._this.store.builds(self._buildset.id))
-        step = next_jobs(self._graph, known, self._runs)
+        builds = await self._this.store.builds(self._buildset.id)
+        step = next_jobs(self._graph, results(builds), self._runs, choices(self._graph, builds))
         for name in step.skip:
             await self._end(self._graph[name], SKIPPED)
         noops = [name for name in step.start if name == NOOP]

@@ -19,14 +19,14 @@ from prefect.states import Completed, Failed
 
 from flows.cancellation import cancellable
 from flows.provision_nodes import NodeFailure, provision_nodes, release_nodes
-from headgate.builds import CANCELED, SUCCESS
+from headgate.builds import CANCELED, SUCCESS, results
 from headgate.frozen_secrets import SecretProblem
 from headgate.jobs import FrozenJob, Nodeset, Playbook
 from headgate.nodes import PRECEDENCES
 from headgate.queues import CANCELLED
 from headgate.records import Build, Buildset, Item
-from headgate.results import Outcome, Phase, Played, Verdict, following, verdict
-from headgate.returned import warnings_of
+from headgate.results import Outcome, Phase, Played, Verdict, following, succeeded, verdict
+from headgate.returned import descendants, pauses, warnings_of
 from providers.base import Node
 from tasks import playbooks
 from tasks.build_variables import keep_secret_data
@@ -204,8 +204,14 @@ class Attempt:
                 await push_workspace(build)
             except NodeUnreachable as unreachable:
                 return verdict(self._job, [], self._build.attempt), str(unreachable)
+            paused = False
             while (step := following(self._job, build.played)) is not None:
+                if step[0] in (Phase.POST, Phase.CLEANUP) and not paused:
+                    paused = True
+                    await self._pause(build)
                 await play(build, *step, step[1].path)
+            if not paused:
+                await self._pause(build)
         except asyncio.CancelledError:
             cancelled = True
             build.console.say("CANCELED")
@@ -217,6 +223,21 @@ class Attempt:
         ended = verdict(self._job, build.played, self._build.attempt, build.said())
         bad = next((one for one in build.played if one.outcome != Outcome.OK), None)
         return ended, f"{bad.phase} {bad.playbook.path}: {bad.outcome}" if bad is not None else ""
+
+    async def _pause(self, build: playbooks.Build) -> None:
+        """If the run passed and asked for it, stay up until every job that depends on this one has its result."""
+        assert self._buildset.graph is not None
+        waiting = set(descendants(self._buildset.graph, self._job.name))
+        if not waiting or not succeeded(build.played) or not pauses(build.returned()["data"]):
+            return
+        self._remember(build)
+        build.console.say(f"PAUSED until {', '.join(sorted(waiting))} have ended")
+        async with self._this.store.watch(f"buildset:{self._buildset.id}") as changed:
+            await self._this.store.set_build(self._build.id, **self._values)
+            while waiting - results(await self._this.store.builds(self._buildset.id)).keys():
+                await changed.wait()
+                changed.clear()
+        build.console.say("RESUMED")
 
     def _remember(self, build: playbooks.Build) -> None:
         """What the build returned, for the store."""

@@ -1,7 +1,8 @@
 """What the builds of one buildset add up to: which jobs may start, which are skipped, and the buildset's result.
 
-Law: the build that counts for a job is the newest attempt of its newest round. A job starts when every dependency has ended; it is SKIPPED
-when a dependency that ran failed, or a hard one was skipped. A buildset succeeds when no voting job failed and not all were skipped.
+Law: the build that counts for a job is the newest attempt of its newest round. A job starts when every dependency has ended or pauses; it
+is SKIPPED when a dependency that ran failed, a hard one was skipped, or one has not chosen it (`child_jobs`). A buildset succeeds when no
+voting job failed and not all were skipped.
 Source of the rules: Zuul 14.3 (`voting: false` never decides; SKIPPED is neither good nor bad).
 """
 
@@ -13,6 +14,7 @@ from datetime import datetime
 
 from headgate.jobs import FrozenJob, JobGraph
 from headgate.records import Build
+from headgate.returned import left_out, pauses
 
 SUCCESS, FAILURE, SKIPPED, CANCELED = "SUCCESS", "FAILURE", "SKIPPED", "CANCELED"
 NOOP = "noop"
@@ -35,6 +37,21 @@ def results(builds: Iterable[Build]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """What builds have said about other jobs: `left_out` do not run, and those that depend on `paused` ones need not wait for their end."""
+
+    left_out: frozenset[str] = frozenset()
+    paused: frozenset[str] = frozenset()
+
+
+def choices(graph: JobGraph, builds: Iterable[Build]) -> Choices:
+    """What the builds that succeeded or pause have chosen."""
+    known = current(builds)
+    paused = frozenset(name for name, build in known.items() if build.ended is None and pauses(build.data))
+    return Choices(left_out(graph, {name: each.data for name, each in known.items() if name in paused or each.result == SUCCESS}), paused)
+
+
+@dataclass(frozen=True, slots=True)
 class Next:
     """What to do now. `start` and `skip` are in the graph's order; `done` when every job has a result."""
 
@@ -53,16 +70,18 @@ def _skipped(job: FrozenJob, known: Mapping[str, str]) -> bool:
     return False
 
 
-def next_jobs(graph: JobGraph, known: Mapping[str, str], begun: Iterable[str] = ()) -> Next:
+def next_jobs(graph: JobGraph, known: Mapping[str, str], begun: Iterable[str] = (), choices: Choices = Choices()) -> Next:
     """Which jobs to start and to skip, given the results there are and the jobs that have begun already."""
     known = dict(known)
-    skip: list[str] = []
+    skip = [name for name in choices.left_out if name not in known and name not in set(begun)]
+    known.update(dict.fromkeys(skip, SKIPPED))
     while skipped := [job.name for job in graph.jobs if job.name not in known and _skipped(job, known)]:
         skip += skipped
         known.update(dict.fromkeys(skipped, SKIPPED))
     waiting = [job for job in graph.jobs if job.name not in known and job.name not in set(begun)]
     names = set(graph.names)
-    start = [job.name for job in waiting if all(d.name in known for d in job.dependencies if d.name in names)]
+    reached = known.keys() | choices.paused
+    start = [job.name for job in waiting if all(d.name in reached for d in job.dependencies if d.name in names)]
     return Next(tuple(start), tuple(name for name in graph.names if name in skip), all(name in known for name in names))
 
 

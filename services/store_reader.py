@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from headgate.builds import current, next_jobs, results
+from headgate.builds import choices, current, next_jobs, results
 from headgate.configuration import Layout
 from headgate.problems import Problem
 from headgate.records import Build, Buildset, Item
@@ -140,7 +140,7 @@ def _waiting(buildset: Buildset | None, builds: Sequence[Build], requests: Mappi
         return {}
     known = results(builds)
     begun = current(builds)
-    free = set(next_jobs(buildset.graph, known, begun).start)
+    free = set(next_jobs(buildset.graph, known, begun, choices(buildset.graph, builds)).start)
     found = {}
     for job in buildset.graph.jobs:
         build = begun.get(job.name)

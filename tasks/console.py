@@ -5,15 +5,58 @@ What playbooks do is written by their own processes (`tasks.ansible.streaming`);
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import re2
 
 from headgate.results import Phase, Played
 from tasks.ansible.streaming import stamp
+
+JOB_OUTPUT = "job-output.txt"
+"""The console, as roles that upload logs look for it among them."""
+COPY_SECONDS = 0.25
+
+
+def put(source: Path, target: Path) -> None:
+    """Move a file of ours to where a playbook may have made something else by that name: a link, a directory."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+@asynccontextmanager
+async def console_copied(console: Path, logs: Path, wanted: bool = True) -> AsyncIterator[None]:
+    """While this lasts, a copy of the console is among the logs and grows with it, for roles that upload them. It is a copy, so that no
+    playbook can change the console by it; and not read-only, because such roles set modes. Nothing is done if it is not `wanted`."""
+    if not wanted:
+        yield
+        return
+    temporary = console.with_name(".job-output")
+    with console.open("rb") as source, temporary.open("wb") as copy:
+        await asyncio.to_thread(shutil.copyfileobj, source, copy)
+        copy.flush()
+        put(temporary, logs / JOB_OUTPUT)
+
+        async def follow() -> None:
+            while True:
+                await asyncio.sleep(COPY_SECONDS)
+                await asyncio.to_thread(shutil.copyfileobj, source, copy)
+                copy.flush()
+
+        following = asyncio.create_task(follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await following
 
 
 def matches(path: Path, start: int, expressions: Sequence[str]) -> bool:

@@ -52,7 +52,7 @@ from providers.base import Node
 from tasks.agent import SOCKET, agent_environment, start_agent
 from tasks.ansible.streaming import HIDDEN
 from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, playbook_file, playbooks_of, role_paths, sources_of
-from tasks.console import BuildConsole, matches
+from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, matches, put
 from tasks.playbook_runner import PlaybookEnd, in_own_thread, outcome_of, run
 from tasks.sandbox import Bind, Sandbox, environment, write_accounts
 from tasks.workspace import CACHES, Checkout, NodeUnreachable, WorkspaceProblem, make_workspace, node_shell, push_workspace
@@ -63,8 +63,6 @@ __all__ = ["Build", "BuildOutcome", "BuildPlan", "BuildProblem", "Source", "run_
 USER = "headgate"
 LARGEST_RESULTS = 10 << 20
 FREEZE_SECONDS = 120.0
-JOB_OUTPUT = "job-output.txt"
-"""The console, as roles that upload logs look for it among them."""
 
 
 class Build:
@@ -114,8 +112,7 @@ class Build:
         for name in ("ansible", "facts", "work/src", "work/tmp", "home/.ssh", "events", "agent", "runner", "logs"):
             (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         nodes = list(self.plan.nodes.values())
-        for path in (self.console_path, self.logs / JOB_OUTPUT):  # the one is shown in place of the other, where no playbook can write it
-            path.touch(mode=0o640)
+        self.console_path.touch(mode=0o640)
         facts = inventory(self.plan.job, self.plan.nodeset, self.plan.nodes, self.plan.facts)
         (directory / "ansible/inventory.yaml").write_text(as_yaml(facts))
         (directory / "home/.ssh/known_hosts").write_text(known_hosts(nodes))
@@ -172,7 +169,6 @@ class Build:
             Bind(events, f"{BUILD}/events", writable=True),
             *(Bind(directory / name, f"{BUILD}/{name}", writable=True) for name in ("facts", "home", "work")),
             Bind(self.logs, f"{BUILD}/work/logs", writable=True),
-            Bind(self.console_path, f"{BUILD}/work/logs/{JOB_OUTPUT}"),
             *(Bind(Path(home), home, writable=True) for home in dict.fromkeys(self._local_homes.values())),
         )
 
@@ -197,7 +193,10 @@ class Build:
         end: PlaybookEnd | None = None
         try:
             async with asyncio.timeout(seconds_left(self.plan.job, phase, self.played)):
-                end = await self._play(phase, playbook, secrets)
+                async with (
+                    console_copied(self.console_path, self.logs) if phase in (Phase.POST, Phase.CLEANUP) else contextlib.nullcontext()
+                ):
+                    end = await self._play(phase, playbook, secrets)
         except TimeoutError:
             outcome, why = Outcome.TIMED_OUT, "everything it started is killed"
         except OSError as problem:
@@ -334,7 +333,7 @@ class Build:
         temporary = self.plan.directory / ".job-output.json"
         try:
             temporary.write_text(json.dumps(self._stories, indent=4, sort_keys=True))
-            temporary.rename(self.logs / "job-output.json")
+            put(temporary, self.logs / "job-output.json")
         except OSError as problem:
             self.warnings.append(f"job-output.json cannot be written: {problem.strerror}")
 
@@ -375,7 +374,7 @@ class Build:
             await asyncio.to_thread(shutil.rmtree, self.plan.directory / name, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):  # it was never prepared
             (self.plan.directory / ".console").hardlink_to(self.console_path)
-            (self.plan.directory / ".console").replace(self.logs / JOB_OUTPUT)
+            put(self.plan.directory / ".console", self.logs / JOB_OUTPUT)
 
 
 def hidden(text: str, secrets: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from headgate.builds import FAILURE, SUCCESS, buildset_result, failing, results
+from headgate.builds import FAILURE, SUCCESS, buildset_result, current, failing, results
 from headgate.changes import Change
 from headgate.configuration import Pipeline
 from headgate.configuration.pipelines import Reporter
@@ -18,12 +18,14 @@ from headgate.problems import Problem
 from headgate.queues import REPORTED
 from headgate.records import Build, Buildset, Item, StoredReport
 from headgate.reports import fill, job_lines, report_id, report_message
-from tasks.connections import Report, ReportRefused
+from headgate.returned import remarks_of, zuul_section
+from tasks.connections import FileComment, Report, ReportRefused
 from tasks.effects import effect
 from tasks.runtime import Runtime, runtime
 
 DELIVERY_TRIES = 40
 """With pauses growing to a minute, a server may be away for half an hour; after that the reconciler starts the change's run again."""
+MOST_WARNINGS, LONGEST_WARNING = 20, 1000
 CONFLICT, CONFIG_ERROR, NO_JOBS = "MERGE_CONFLICT", "CONFIG_ERROR", "NO_JOBS"
 
 
@@ -80,7 +82,7 @@ def _votes(labels: Mapping[str, int]) -> str:
     return ", ".join(f"{label} {value:+d}" for label, value in labels.items()) or "a comment"
 
 
-async def _say(this: Runtime, item: Item, stored: StoredReport, told: tuple[Reporter, ...]) -> str:
+async def _say(this: Runtime, item: Item, stored: StoredReport, told: tuple[Reporter, ...], comments: tuple[FileComment, ...] = ()) -> str:
     """Make a stored report unless it was made; the reason if it was refused."""
     stored = await this.store.add_report(stored)
     if stored.sent is not None:
@@ -95,6 +97,7 @@ async def _say(this: Runtime, item: Item, stored: StoredReport, told: tuple[Repo
             pipeline=item.pipeline,
             message=stored.message if reporter.comment else "",
             labels=dict(reporter.labels),
+            comments=comments if reporter.comment else (),
             submit=reporter.submit,
             notify=reporter.notify,
         )
@@ -155,6 +158,7 @@ async def report_result(item_id: str) -> Outcome:
         return Outcome(result, f"The pipeline {item.pipeline} is no more; nobody was told.")
     told = reporters(pipeline, result)
     labels = _labels(told, item.change)
+    comments, warnings = await returned_remarks(this, item, buildset, builds)
     lines = [] if buildset.graph is None else job_lines(buildset.graph, builds, this.settings.web_url, datetime.now(UTC))
     stored = StoredReport(
         id=report_id(buildset, result, builds),
@@ -165,15 +169,33 @@ async def report_result(item_id: str) -> Outcome:
             headline(pipeline, result, item),
             f"{this.settings.web_url}/buildset/{buildset.id}",
             lines,
-            buildset.messages,
+            (*buildset.messages, *warnings),
             fill(pipeline.footer_message, _fields(pipeline, item)),
         ),
         labels=labels,
         created=datetime.now(UTC),
     )
-    refused = await _say(this, item, stored, told) if told else ""
+    refused = await _say(this, item, stored, told, comments) if told else ""
     await this.store.apply(None, (), [(item.id, REPORTED)])
     return Outcome(result, _summary(result, buildset, builds, labels, refused))
+
+
+async def returned_remarks(
+    this: Runtime, item: Item, buildset: Buildset, builds: list[Build]
+) -> tuple[tuple[FileComment, ...], tuple[str, ...]]:
+    """What the jobs that count returned by `zuul_return` for the reviewer: comments on lines, and warnings."""
+    found: list[FileComment] = []
+    warnings: list[str] = []
+    touched: tuple[str, ...] = ()
+    for build in current(builds).values():
+        if "file_comments" in zuul_section(build.data) and not touched:
+            project = buildset.projects[item.project]
+            touched = await this.caches.changed_files(item.project, project.merged(project.branch), item.change.commit)
+        remarks, odd = remarks_of(build.data, touched)
+        found += [FileComment(each.path, each.line, f"{build.job}: {each.message}", each.level) for each in remarks]
+        warnings += [f"{build.job}: {warning}" for warning in (*build.warnings, *odd)]
+    shown = [f"Warning: {warning[:LONGEST_WARNING]}" for warning in warnings[:MOST_WARNINGS]]
+    return tuple(found), ("\n".join(shown),) if shown else ()
 
 
 def _summary(result: str, buildset: Buildset, builds: list[Build], labels: Mapping[str, int], refused: str) -> str:

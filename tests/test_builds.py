@@ -1,6 +1,7 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from headgate.builds import buildset_result, current, next_jobs, results
+from headgate.builds import Choices, buildset_result, choices, current, next_jobs, results
 from headgate.jobs import Dependency, FrozenJob, JobGraph
 from headgate.records import Build, Buildset
 from headgate.reports import duration, job_lines, report_id, report_message
@@ -99,3 +100,20 @@ def test_the_message_has_zuuls_shape() -> None:
 
 def test_durations_are_written_as_zuul_writes_them() -> None:
     assert [duration(seconds) for seconds in (7, 187, 3787)] == ["07s", "3m 07s", "1h 03m 07s"]
+
+
+def test_a_paused_job_lets_those_that_depend_on_it_start_and_is_not_done() -> None:
+    jobs = graph(job("registry"), job("unit", "registry"), job("docs"))
+    paused = replace(build("registry", None), data={"zuul": {"pause": True, "child_jobs": ["unit"]}})
+    chosen = choices(jobs, [paused])
+    assert chosen == Choices(frozenset(), frozenset({"registry"}))
+    step = next_jobs(jobs, results([paused]), ["registry", "docs"], chosen)
+    assert (step.start, step.done) == (("unit",), False)
+
+
+def test_jobs_that_a_job_has_not_chosen_are_skipped_with_what_depends_on_them() -> None:
+    jobs = graph(job("build"), job("unit", "build"), job("docs", "build"), job("publish", "docs"))
+    done = replace(build("build", "SUCCESS"), data={"zuul": {"child_jobs": ["unit"]}})
+    step = next_jobs(jobs, results([done]), ["build"], choices(jobs, [done]))
+    assert (step.start, step.skip) == (("unit",), ("docs", "publish"))
+    assert choices(jobs, [replace(done, result="FAILURE")]) == Choices()
