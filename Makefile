@@ -3,17 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast check install install-test lock
+.PHONY: demo test test-fast test-zuul check install install-test lock
 
 demo: install          ## a sample tenant on this machine, one good and one failing change, their votes
 	$(BIN)/headgate demo $(ARGS)
 
 test: install-test check   ## everything, against real Gerrit, Prefect, PostgreSQL, sshd and Chromium
-	$(BIN)/pytest -n 2 -m "not slow"
-	$(BIN)/pytest -m slow --durations=15
+	$(BIN)/pytest -n 2 -m "not slow and not zuul"
+	$(BIN)/pytest -m "slow and not zuul" --durations=15
+
+test-zuul: install-test  ## the configuration language against Zuul's own code and fixtures
+	$(BIN)/pytest -m zuul
 
 test-fast: install     ## the tests that start nothing but a PostgreSQL
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not zuul"
 
 check: install         ## style and types
 	$(BIN)/ruff check .

@@ -97,6 +97,8 @@ def differences(directory: Path, main: str, answers: Any) -> list[str]:
     return found
 
 
+@pytest.mark.zuul
+@pytest.mark.timeout(3600)
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_graphs_and_errors_are_zuul_s_over_its_whole_corpus() -> None:
