@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import CONFIG, ConfigOption
-from tasks.installation import prefect_environment, read_settings
+from tasks.installation import database_url, prefect_environment, read_settings
 
 
 def rerun(
@@ -19,6 +19,7 @@ def rerun(
     """Run one build, or all failed builds of a change, again on the same merged commit. The vote follows."""
 
     settings = read_settings(config)
+    database_url(settings)  # says so if there is no installation to work for
     os.environ.update(prefect_environment(settings))
 
     async def run() -> None:

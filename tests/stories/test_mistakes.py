@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,10 @@ class Place:
 
 
 @pytest.fixture
-def place(installation: Installation, tmp_path: Path) -> Place:
-    return Place(installation, tmp_path)
+def place(installation: Installation) -> Iterator[Place]:
+    directory = Path(tempfile.mkdtemp(prefix="headgate-mistakes-"))  # not below pytest's directory, for the reason in conftest.py
+    yield Place(installation, directory)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 FILES = {
