@@ -89,6 +89,16 @@ class BuildEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildPaused:
+    """A build waits, its nodes kept, until all that depends on it has ended. `told`: the names of the only dependents to run."""
+
+    buildset: str
+    job: JobKey
+    build: str
+    told: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """The answer to a `Report` of a final result: did everyone take it, and is every change merged now?"""
 
@@ -139,6 +149,13 @@ class CancelBuild:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeBuild:
+    """All that waited for a paused build has ended."""
+
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
 class Return:
     """Give back what was requested for a job that will not run."""
 
@@ -170,4 +187,4 @@ class Notify:
     happening: Happening
 
 
-Action = Prepare | RequestNodes | StartBuild | CancelBuild | Return | Report | Notify
+Action = Prepare | RequestNodes | StartBuild | CancelBuild | ResumeBuild | Return | Report | Notify

@@ -8,6 +8,7 @@ from headgate.gating.happenings import (
     AskedEnqueue,
     AskedPromote,
     BuildEnded,
+    BuildPaused,
     Happening,
     Heard,
     NodesReady,
@@ -17,10 +18,9 @@ from headgate.gating.happenings import (
     Superceded,
 )
 from headgate.gating.leaving import leave, remove, stop
-from headgate.gating.outcome import regular
-from headgate.gating.progress import INVALID_AHEAD, end_build, settle, skip_all
+from headgate.gating.progress import INVALID_AHEAD, end_build, end_request, pause_build, skip_all
 from headgate.gating.reporting import report_again_as_failure, report_end
-from headgate.gating.state import Build, Item, Key, Preparation, job_key
+from headgate.gating.state import Item, Key, Preparation
 from headgate.gating.windows import grown, shrunk
 from headgate.gating.work import Work
 from headgate.triggers import fires
@@ -42,9 +42,11 @@ def take_in(work: Work, happening: Happening) -> None:
         case Prepared():
             _prepared(work, happening)
         case NodesReady():
-            _nodes_ready(work, happening)
+            end_request(work, happening)
         case BuildEnded():
             end_build(work, happening)
+        case BuildPaused():
+            pause_build(work, happening)
         case Reported():
             _reported(work, happening)
 
@@ -172,16 +174,6 @@ def _prepared(work: Work, prepared: Prepared) -> None:
         skip_all(work, work.items[item.id], "Unable to merge")
     elif spoilt or prepared.config_error:
         skip_all(work, work.items[item.id], "Buildset configuration error")
-
-
-def _nodes_ready(work: Work, ready: NodesReady) -> None:
-    item = work.find_buildset(ready.buildset)
-    if item is None or ready.job not in item.buildset.requested:
-        return
-    buildset = work.change_buildset(item.id, requested=item.buildset.requested - {ready.job}, provided=item.buildset.provided | {ready.job})
-    if not ready.fulfilled:
-        job = next(each for each in regular(buildset) if job_key(each) == ready.job)
-        settle(work, item, job, Build(work.name("build"), "NODE_FAILURE", "the request for nodes failed"))
 
 
 def _reported(work: Work, reported: Reported) -> None:

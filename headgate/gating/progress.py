@@ -6,9 +6,11 @@ items ahead is provided, its semaphores are free, and nothing ahead holds it bac
 
 from __future__ import annotations
 
-from headgate.gating.happenings import BuildEnded, Prepare, RequestNodes, StartBuild
+from dataclasses import replace
+
+from headgate.gating.happenings import BuildEnded, BuildPaused, NodesReady, Prepare, RequestNodes, ResumeBuild, StartBuild
 from headgate.gating.leaving import stop_job
-from headgate.gating.outcome import needs_of, regular, skipped_by
+from headgate.gating.outcome import dependents_of, needs_of, regular, skipped_by
 from headgate.gating.semaphores import give_back, take
 from headgate.gating.state import Build, Buildset, Item, JobKey, Preparation, job_key
 from headgate.gating.work import Work
@@ -116,12 +118,38 @@ def request_nodes(work: Work, item: Item) -> bool:
         if not are_requirements_met(work, current, job) or not may_go(buildset, job) or not take(work, current, job, True):
             continue
         asked = True
-        if job.nodesets[0].nodes:
-            work.change_buildset(item.id, requested=buildset.requested | {key})
-            work.act([RequestNodes(item.id, buildset.id, job, position)])
-        else:
-            work.change_buildset(item.id, provided=buildset.provided | {key})
+        request(work, current, job, position)
     return asked
+
+
+def request(work: Work, item: Item, job: FrozenJob, position: int) -> None:
+    """Ask for a job's nodes, of the alternative that is its turn; a nodeset without nodes is there at once."""
+    buildset, key = item.buildset, job_key(job)
+    turn = buildset.alternatives.get(key, 0)
+    if job.nodesets[turn].nodes:
+        work.change_buildset(item.id, requested=buildset.requested | {key})
+        work.act([RequestNodes(item.id, buildset.id, job, position, turn)])
+    else:
+        work.change_buildset(item.id, provided=buildset.provided | {key})
+
+
+def end_request(work: Work, ready: NodesReady) -> None:
+    """Nodes are there, or there are none: then the next alternative is tried, and after the last the job has failed."""
+    item = work.find_buildset(ready.buildset)
+    if item is None or ready.job not in item.buildset.requested:
+        return
+    buildset = work.change_buildset(item.id, requested=item.buildset.requested - {ready.job})
+    if ready.fulfilled:
+        work.change_buildset(item.id, provided=buildset.provided | {ready.job})
+        return
+    job = next(each for each in buildset.jobs if job_key(each) == ready.job)
+    turn = buildset.alternatives.get(ready.job, 0) + 1
+    if turn < len(job.nodesets):
+        work.change_buildset(item.id, alternatives={**buildset.alternatives, ready.job: turn})
+        request(work, work.items[item.id], job, work.queues[item.queue].items.index(item.id))
+        return
+    settle(work, item, job, Build(work.name("build"), "NODE_FAILURE", "the request for nodes failed"))
+    give_back(work, item, job)
 
 
 def start_builds(work: Work, item: Item) -> None:
@@ -159,6 +187,28 @@ def end_build(work: Work, ended: BuildEnded) -> None:
     settle(work, item, job, Build(build.id, result, ended.detail, told=ended.told, url=ended.url, seconds=ended.seconds))
 
 
+def pause_build(work: Work, paused: BuildPaused) -> None:
+    """A build waits for its dependents."""
+    item = work.find_buildset(paused.buildset)
+    build = item.buildset.builds.get(paused.job) if item is not None else None
+    if item is None or build is None or build.id != paused.build or build.result is not None:
+        return
+    job = next(each for each in item.buildset.jobs if job_key(each) == paused.job)
+    settle(work, item, job, replace(build, paused=True, told=paused.told))
+
+
+def _resume(work: Work, item: str) -> None:
+    """Let paused builds go on whose dependents have all ended."""
+    buildset = work.items[item].buildset
+    for job in buildset.jobs:
+        build = buildset.builds.get(job_key(job))
+        if build is None or not build.paused or build.result:
+            continue
+        if all((other := buildset.builds.get(key)) is not None and other.result for key in dependents_of(buildset, job)):
+            buildset = work.change_buildset(item, builds={**buildset.builds, job_key(job): replace(build, paused=False)})
+            work.act([ResumeBuild(build.id)])
+
+
 def settle(work: Work, item: Item, job: FrozenJob, build: Build) -> None:
     """Give a job its result, with what follows for those that depend on it."""
     buildset = work.items[item.id].buildset
@@ -173,11 +223,17 @@ def settle(work: Work, item: Item, job: FrozenJob, build: Build) -> None:
             done = work.items[item.id].buildset.builds.get(job_key(other))
             if done is None or not done.result:
                 stop_job(work, item.id, other)
+    _resume(work, item.id)
 
 
 def _try_again(work: Work, item: Item, job: FrozenJob, attempt: int) -> None:
+    """Forget a build; if it was paused, also what was built on it."""
+    again: set[JobKey] = dependents_of(item.buildset, job)
+    for other in item.buildset.jobs:
+        if job_key(other) in again:
+            stop_job(work, item.id, other)
+    again.add(job_key(job))
     buildset = work.items[item.id].buildset
-    again: set[JobKey] = {job_key(job)}
     work.change_buildset(
         item.id,
         builds={key: build for key, build in buildset.builds.items() if key not in again},

@@ -59,6 +59,7 @@ class Buildset:
     """One item tested on one base. A reset replaces it by a new one.
 
     `tested` are all changes under test, those ahead first, as they were when it was prepared: that some merge since changes nothing.
+    `attempts` count from 1, `alternatives` (which of a job's nodesets) from 0.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Buildset:
     requested: frozenset[JobKey] = frozenset()
     provided: frozenset[JobKey] = frozenset()
     attempts: Mapping[JobKey, int] = field(default_factory=dict)
+    alternatives: Mapping[JobKey, int] = field(default_factory=dict)
     failing: tuple[str, ...] = ()
     result: str = ""
 
