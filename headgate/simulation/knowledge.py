@@ -76,13 +76,22 @@ class Reading:
         return list(found)
 
     def depending_on(self, key: Key) -> tuple[Key, ...]:
-        """Changes whose message names this one's address (as text: 1 is found in 12 too, as in Zuul with Gerrit)."""
-        number = str(self.review(key).number)
-        found = []
+        """Changes whose message names this one's address, as Zuul 14.3 finds them with Gerrit.
+
+        Addresses are compared as text (1 is found in 12), and after each change found it is that one's address that is looked for in
+        the rest of the answer: of two changes that need the same one, the second is missed until something else brings it in.
+        """
+        first = wanted = str(key[1])
+        found: list[Key] = []
         for review in list(self.gerrit.by_number.values()):
-            if any(str(self.numbers.get(name, "")).startswith(number) for name in review.depends_on):
-                self.known(review.key)
-                found.append(review.key)
+            named = [str(self.numbers[name]) for name in review.depends_on if name in self.numbers]
+            if not any(each.startswith(first) for each in named):
+                continue
+            for each in named:
+                if each.startswith(wanted) and review.key not in found:
+                    self.known(review.key)
+                    found.append(review.key)
+                    wanted = str(review.number)
         return tuple(found)
 
 

