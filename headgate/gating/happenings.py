@@ -107,7 +107,19 @@ class Reported:
     merged: bool
 
 
-Happening = Heard | AskedEnqueue | AskedDequeue | AskedPromote | Superceded | SemaphoreFreed | Prepared | NodesReady | BuildEnded | Reported
+Happening = (
+    Heard
+    | AskedEnqueue
+    | AskedDequeue
+    | AskedPromote
+    | Superceded
+    | SemaphoreFreed
+    | Prepared
+    | NodesReady
+    | BuildEnded
+    | BuildPaused
+    | Reported
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headgate.configuration import FreezeFailed, Layout, Problem, Ref, RemovedFile, SourceFile, config_paths
 from headgate.configuration.files import rank
@@ -35,7 +35,7 @@ class Merger:
         self.worlds[wanted.buildset] = heads
         refs = tuple(_ref(key, facts) for key in wanted.changes)
         if merged is None:
-            return self._in_conflict(wanted, refs, pipeline, facts)
+            return replace(self._in_conflict(wanted, refs, pipeline, facts), warnings=(self._culprit(wanted, facts),))
         layout, error = self._layout(facts, heads, (*wanted.ahead, *wanted.changes), wanted.changes)
         before, _ = self._layout(facts, heads, wanted.ahead, ())
         part = any(takes_part(layout, ref, pipeline) for ref in refs)
@@ -53,6 +53,12 @@ class Merger:
             heads = self.merged[keys[: length - 1]]
             self.merged[keys[:length]] = self._with(heads, keys[length - 1], facts) if heads is not None else None
         return self.merged[keys]
+
+    def _culprit(self, wanted: Prepare, facts: Knowledge) -> str:
+        """Which change does not merge."""
+        keys = (*wanted.ahead, *wanted.changes)
+        key = next(keys[length - 1] for length in range(1, len(keys) + 1) if self.merged[keys[:length]] is None)
+        return f"Error merging {key[0]}/{facts.reading.review(key).project} for {key[1]},{key[2]}"
 
     def _with(self, heads: Heads, key: Key, facts: Knowledge) -> Heads | None:
         review = facts.reading.review(key)
