@@ -29,6 +29,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.demo": ("demo",),
     "cli.reruns": ("rerun",),
     "cli.keys": ("key",),
+    "cli.console": ("console",),
     "cli.configuration": ("check", "jobs", "explain", "diff", "schema", "encrypt"),
     "cli.jenkins": ("import",),
     "cli.simulate": ("simulate",),

@@ -58,6 +58,8 @@ class WebSettings(Section):
     port: int = Field(8080, ge=1, le=65535)
     url: str | None = None
     """How others reach it, for links in reports; by default `http://HOST:PORT`."""
+    finger_port: int | None = Field(None, ge=1, le=65535)
+    """Where consoles are read over plain TCP."""
 
 
 class WorkerSettings(Section):

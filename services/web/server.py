@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from services.finger import finger_server
 from services.store_reader import StoreReader
 from services.web.app import WebSettings, create_app
 from tasks.runtime import Runtime
@@ -27,7 +28,8 @@ class _Server(uvicorn.Server):
 async def serve_web(runtime: Runtime) -> None:
     """Serve until cancelled."""
     settings = runtime.settings
-    app = create_app(StoreReader(runtime), WebSettings(prefect_url=settings.prefect_ui))
+    reader = StoreReader(runtime)
+    app = create_app(reader, WebSettings(prefect_url=settings.prefect_ui))
     config = uvicorn.Config(
         app,
         host=settings.web.host,
@@ -37,10 +39,11 @@ async def serve_web(runtime: Runtime) -> None:
         timeout_graceful_shutdown=LINGER_SECONDS,
     )
     server = _Server(config)
-    serving = asyncio.create_task(server.serve())
-    try:
-        await asyncio.shield(serving)
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await serving
-        raise
+    async with finger_server(reader, settings.web.host, settings.web.finger_port):
+        serving = asyncio.create_task(server.serve())
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await serving
+            raise

@@ -6,7 +6,7 @@ import asyncio
 import codecs
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -30,11 +30,15 @@ class Streams:
         self._reader = reader
         self._watcher = watcher
 
+    def _follow_ended(self, build_id: str) -> Callable[[], Coroutine[None, None, None]]:
+        return partial(self._reader.ended, build_id)
+
     def _follow(self, build_id: str, offset: int) -> AsyncIterator[bytes]:
-        return follow(self._reader.console(build_id), offset, self._watcher, partial(self._reader.ended, build_id))
+        return follow(self._reader.console(build_id), offset, self._watcher, self._follow_ended(build_id))
 
     async def console(self, request: Request) -> Response:
-        """The console from byte `offset` on, as long as the build goes on. 204: it has ended and there is no more."""
+        """The console from byte `offset` on, as long as the build goes on, or with `follow=0` what there is now. 204: it has ended and
+        there is no more."""
         found = await self._reader.build(request.path_params["build"])
         if found is None:
             return PlainTextResponse("There is no such build.\n", 404)
@@ -43,7 +47,9 @@ class Streams:
         path = self._reader.console(found.build.id)
         if found.build.ended and (not path.exists() or path.stat().st_size <= offset):
             return Response(status_code=204)
-        return StreamingResponse(self._follow(found.build.id, offset), media_type="text/plain; charset=utf-8", headers=UNBUFFERED)
+        follows = request.query_params.get("follow") != "0"
+        chunks = follow(path, offset, self._watcher, self._follow_ended(found.build.id) if follows else _now)
+        return StreamingResponse(chunks, media_type="text/plain; charset=utf-8", headers=UNBUFFERED)
 
     async def websocket(self, socket: WebSocket) -> None:
         """Zuul's console stream: the client says `{"uuid": ..., "logfile": "console.log"}` and receives text until the end."""
@@ -77,6 +83,10 @@ class Streams:
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         async for chunk in self._follow(build_id, 0):
             await socket.send_text(decoder.decode(chunk))
+
+
+async def _now() -> None:
+    """The end of what is not followed."""
 
 
 def _same_origin(socket: WebSocket) -> bool:
