@@ -34,12 +34,17 @@ class Reading:
         return self.cache[key]
 
     def read(self, key: Key) -> None:
-        """Read a patchset again, and whatever it leads to that was never read."""
+        """Read a patchset again, and whatever it leads to that was never read. What a closed change is linked to is not asked any more."""
         review = self.review(key)
         change = review.as_change(key[2])
-        below = ((key[0], review.parent[0].number, review.parent[1]),) if review.parent is not None and change.open else ()
-        above = tuple((key[0], other.number, patchset) for other, patchset in review.children) if change.open else ()
+        before = self.cache.get(key)
         self.cache[key] = Known(change, missing_labels=review.missing_labels())
+        if not change.open:
+            if before is not None:
+                self.cache[key] = replace(self.cache[key], git_needs=before.git_needs, needed_by=before.needed_by)
+            return
+        below = ((key[0], review.parent[0].number, review.parent[1]),) if review.parent is not None else ()
+        above = tuple((key[0], other.number, patchset) for other, patchset in review.children)
         for other in (*below, *above):
             self.known(other)
         git_needs = tuple(other for other in below if not self.cache[other].change.merged)
