@@ -40,7 +40,9 @@ def git(directory: Path, *arguments: str, environment: dict[str, str] | None = N
 
 
 class ReviewServer(Protocol):
-    """Where the demo's repositories and changes are."""
+    """Where the demo's repositories and changes are. `stays`: they are there without a server of their own."""
+
+    stays: bool
 
     def prepare(self, port: int) -> Path:
         """Repositories with the examples in them and a configuration file; its path."""
@@ -74,6 +76,8 @@ def write_settings(directory: Path, port: int, connection: dict[str, object]) ->
 
 class LocalReviews:
     """A directory of bare repositories: no server, no Java."""
+
+    stays = True
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -126,6 +130,8 @@ def push_proposal(clone: Path, proposal: Proposal, environment: dict[str, str]) 
 
 class GerritReviews:
     """A real Gerrit, started here."""
+
+    stays = False
 
     def __init__(self, directory: Path, say: Say) -> None:
         from deployments.gerrit import Gerrit

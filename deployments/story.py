@@ -99,7 +99,9 @@ class Story:
 
     def _end(self, keep: bool) -> None:
         settings = self._runtime.settings
-        if not keep:
+        if not keep and not self._reviews.stays:
+            self._say("Gerrit stops with the demo: `make demo ARGS='--gerrit --keep'` leaves all of it running. Then:")
+        elif not keep:
             self._say(f"All of it is kept: `.venv/bin/headgate up --config {settings.directory / 'headgate.yaml'}` brings it back. Then:")
         self._say(f"  status and consoles      {settings.web_url}")
         self._say(f"  runs, Retry and Cancel   {settings.prefect_ui}")
