@@ -48,9 +48,6 @@ class Work:
         self.counter += 1
         return f"{self.pipeline.name}-{kind}-{self.counter}"
 
-    def known(self, key: Key) -> Any:
-        return self.facts.known(key)
-
     def all_items(self) -> Iterator[Item]:
         """Every item, queue by queue, in order."""
         for queue in list(self.queues.values()):
