@@ -130,13 +130,17 @@ def promote(work: Work, changes: tuple[Key, ...]) -> None:
             return
         wanted.setdefault(item.queue, []).append(item)
     for queue, items in reversed(wanted.items()):
-        _promote_in(work, queue, items)
+        if not _promote_in(work, queue, items):
+            return
         if queue in work.queues:
             work.queues = {queue: work.queues[queue], **work.queues}
 
 
-def _promote_in(work: Work, queue: str, items: list[Item]) -> None:
-    """Items that are at the head already stay; from the first other one on, everything is put in again in the new order."""
+def _promote_in(work: Work, queue: str, items: list[Item]) -> bool:
+    """Items that are at the head already stay; from the first other one on, everything is put in again in the new order.
+
+    False, and nothing is touched, if they all are at the head and others wait behind them.
+    """
     first = True
     again = list(items)
     for each in work.queues[queue].items:
@@ -146,6 +150,8 @@ def _promote_in(work: Work, queue: str, items: list[Item]) -> None:
             continue
         if not item.live:
             continue
+        if first and not again:
+            return False
         if not any(other.id == item.id for other in again):
             again.append(item)
         first = False
@@ -155,6 +161,7 @@ def _promote_in(work: Work, queue: str, items: list[Item]) -> None:
         for change in item.changes:
             coming = Coming(item.event, item.event_change, quiet=True, ignore_requirements=True, enqueued=item.enqueued)
             enqueue(work, change, coming)
+    return True
 
 
 def _prepared(work: Work, prepared: Prepared) -> None:

@@ -137,6 +137,13 @@ def test_promoted_change_is_tested_first() -> None:
     assert "unit on C,1 A,1 B,1" in story.running()
 
 
+def test_promoting_what_is_first_disturbs_nobody() -> None:
+    story = Story()
+    story.approved_changes("A", "B")
+    story.do("promote", pipeline="gate", ids=["A"])
+    assert story.queue() == ["A", "B"] and story.built() == []
+
+
 def test_gate_takes_a_change_from_check() -> None:
     story = Story()
     story.change("A")
