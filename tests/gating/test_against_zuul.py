@@ -69,7 +69,7 @@ def on_zuul(played: Step, directory: Path) -> Any:
         "OS_LOG_CAPTURE": "1",
     }
     command = [str(ROOT / "venv" / "bin" / "python"), "-m", "testtools.run", "zuul_scheduler.Play.test_scenario"]
-    done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=240)
     assert (directory / "answer.json").exists(), done.stdout[-3000:]
     return json.loads((directory / "answer.json").read_text())
 

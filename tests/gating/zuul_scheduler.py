@@ -24,13 +24,9 @@ SILENT = ("change", "fail", "hold", "snapshot", "time", "conflict")
 
 
 class Play(ZuulTestCase):
+    config_file = "zuul-sql-driver-postgres.conf"
     tenant_config_file = SCENARIO["config"] + "/main.yaml"
     wait_timeout = 60
-
-    def setup_config(self, config_file):
-        config = super().setup_config(config_file)
-        config.set("database", "dburi", "$POSTGRESQL_FIXTURE_DBURI$")
-        return config
 
     def assertFinalState(self):
         """A scenario may end with anything in the queues."""
