@@ -43,11 +43,12 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a build's playbooks said about the build itself by `zuul_return`, as far as the result depends on it, and whether a line
-    of output matched the job's failure-output."""
+    """What a build's playbooks said about the build itself by `zuul_return`, as far as the result depends on it, whether a line
+    of output matched the job's failure-output, and whether it filled more of the disk than it may."""
 
     retry: bool = True
     failure_output: bool = False
+    disk_full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ def verdict(job: FrozenJob, played: Sequence[Played], attempt: int, said: Said =
 def _result(played: Sequence[Played], said: Said) -> str | None:
     """None: the attempt says nothing about the change."""
     pre, run, post = ([one.outcome for one in played if one.phase == phase] for phase in (Phase.PRE, Phase.RUN, Phase.POST))
+    if said.disk_full:
+        return "DISK_FULL"
     if any(outcome != Outcome.OK for outcome in pre):
         return None if said.retry else "FAILURE"
     last = run[-1] if run else None

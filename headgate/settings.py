@@ -67,6 +67,8 @@ class WorkerSettings(Section):
     """Change runs at once in one worker."""
     jobs: int = Field(20, ge=1)
     """Job runs at once in one worker."""
+    job_disk: int = Field(20_000, ge=0)
+    """Megabytes one job may fill on the worker's disk; 0 for no limit."""
 
 
 class Settings(Section):

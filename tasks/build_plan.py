@@ -36,7 +36,7 @@ class BuildPlan:
     """Everything one build needs, decided. `nodes` has an entry for each name of the nodeset; `sources` says which commit each repository
     with playbooks or roles is at (for a trusted one, what is merged; else with the item's changes); `directory` is this build's alone and
     absolute; `private_key` is the build's own key, for nodes reached by ssh; `exports` is shared by builds;
-    `secrets` are the decrypted values by variable, for each playbook that has any."""
+    `secrets` are the decrypted values by variable, for each playbook that has any; `disk_bytes` is what the build may fill here."""
 
     job: FrozenJob
     facts: BuildFacts
@@ -48,6 +48,7 @@ class BuildPlan:
     exports: Path
     private_key: Path | None = None
     secrets: Mapping[Playbook, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    disk_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

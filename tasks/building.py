@@ -111,6 +111,7 @@ async def make_plan(
         caches=this.caches,
         exports=this.settings.state / "exports",
         private_key=key,
+        disk_bytes=this.settings.worker.job_disk * 1_000_000 or None,
         secrets=await secrets(this, item, buildset, job, above),
     )
 

@@ -53,6 +53,7 @@ from tasks.agent import SOCKET, agent_environment, start_agent
 from tasks.ansible.streaming import HIDDEN
 from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, playbook_file, playbooks_of, role_paths, sources_of
 from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, matches, put
+from tasks.disk import disk_watched
 from tasks.playbook_runner import PlaybookEnd, in_own_thread, outcome_of, run
 from tasks.sandbox import Bind, Sandbox, environment, write_accounts
 from tasks.workspace import CACHES, Checkout, NodeUnreachable, WorkspaceProblem, make_workspace, node_shell, push_workspace
@@ -63,6 +64,8 @@ __all__ = ["Build", "BuildOutcome", "BuildPlan", "BuildProblem", "Source", "run_
 USER = "headgate"
 LARGEST_RESULTS = 10 << 20
 FREEZE_SECONDS = 120.0
+MOST_PROCESSES = 10_000
+"""Processes and threads at once in one sandbox. The kernel counts those of ordinary users only."""
 
 
 class Build:
@@ -73,6 +76,7 @@ class Build:
         self.played: list[Played] = []
         self.warnings: list[str] = []
         self.failure_output = False
+        self.disk_full = False
         self._stories: list[dict[str, Any]] = []
         self.console_path = plan.directory / "console.log"
         self.console = BuildConsole(self.console_path)
@@ -99,6 +103,11 @@ class Build:
     @property
     def _local_homes(self) -> dict[str, str]:
         return {name: node.home for name, node in self.plan.nodes.items() if node.connection == "local"}
+
+    @property
+    def _written(self) -> list[Path]:
+        """What playbooks can fill of this machine's disk."""
+        return [self.plan.directory, *(Path(home) for home in dict.fromkeys(self._local_homes.values()))]
 
     @property
     def _home(self) -> str:
@@ -194,7 +203,8 @@ class Build:
         try:
             async with asyncio.timeout(seconds_left(self.plan.job, phase, self.played)):
                 async with (
-                    console_copied(self.console_path, self.logs) if phase in (Phase.POST, Phase.CLEANUP) else contextlib.nullcontext()
+                    console_copied(self.console_path, self.logs, phase in (Phase.POST, Phase.CLEANUP)),
+                    disk_watched(self._written, self.plan.disk_bytes, self._end_for_disk),
                 ):
                     end = await self._play(phase, playbook, secrets)
         except TimeoutError:
@@ -283,6 +293,8 @@ class Build:
                 "directory": f"{BUILD}/work",
                 "roles": roles,
                 "console": console,
+                "processes": MOST_PROCESSES,
+                "file_bytes": self.plan.disk_bytes or 0,
                 "redact": list(texts(secrets)),
                 "homes": self._local_homes,
                 "inventory": own_inventory,
@@ -355,7 +367,14 @@ class Build:
 
     def said(self) -> Said:
         zuul = self.returned()["data"].get("zuul")
-        return Said(retry=not (isinstance(zuul, dict) and zuul.get("retry") is False), failure_output=self.failure_output)
+        retry = not (isinstance(zuul, dict) and zuul.get("retry") is False)
+        return Said(retry, self.failure_output, self.disk_full)
+
+    async def _end_for_disk(self) -> None:
+        self.disk_full = True
+        megabytes = (self.plan.disk_bytes or 0) // 1_000_000
+        self.console.say(f"DISK FULL: this job may fill {megabytes} MB here; everything it started is killed")
+        await self._kill_sandboxes()
 
     def _kill_now(self) -> None:
         for sandbox in self._sandboxes.values():

@@ -40,6 +40,8 @@ FIRST_PROCESS = 'echo ready; [ $# = 0 ] || "$@" < /dev/null & exec cat > /dev/nu
 """What keeps a sandbox open: it ends, and all with it, when its stdin does, that is also when the executor is killed."""
 
 START_SECONDS = 30.0
+LARGEST_MEMORY = 2 << 30
+"""Bytes in each of the directories in memory, such as /tmp."""
 
 
 class SandboxProblem(Exception):
@@ -64,6 +66,11 @@ def interpreter_paths() -> tuple[Path, ...]:
     return tuple(path for path in paths if not path.is_relative_to("/usr"))
 
 
+def memory(path: str) -> tuple[str, ...]:
+    """A directory in memory that cannot take all of it."""
+    return ("--size", str(LARGEST_MEMORY), "--tmpfs", path)
+
+
 def arguments(binds: Iterable[Bind]) -> list[str]:
     """The bubblewrap arguments up to the command. `binds` are made in order, after the system's. Inside, everybody is user 1000; outside
     that is whoever runs this."""
@@ -80,7 +87,7 @@ def arguments(binds: Iterable[Bind]) -> list[str]:
         *("--unshare-all", "--unshare-user", "--disable-userns", "--share-net", "--die-with-parent", "--new-session"),
         *("--uid", "1000", "--gid", "1000", "--hostname", "headgate", "--clearenv"),
         *system,
-        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp", "--tmpfs", "/run/headgate"),  # noqa: S108 - its own
+        *("--proc", "/proc", "--dev", "/dev", *memory("/tmp"), *memory("/var/tmp"), *memory("/run/headgate")),  # noqa: S108 - its own
         *(argument for path in interpreter_paths() for argument in ("--ro-bind", str(path), str(path))),
         *(argument for bind in binds for argument in bind.arguments()),
         *("--chdir", "/"),

@@ -18,6 +18,7 @@ import importlib
 import importlib.util
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -47,7 +48,8 @@ CACHE = "ansiballz_cache"  # where Ansible keeps packed modules, below its local
 
 
 class Request(TypedDict):
-    """`sandbox` is a process inside it; `console` a path outside it; `inventory_vars` (YAML, secrets) exist only for this playbook."""
+    """`sandbox` is a process inside it; `console` a path outside it; `inventory_vars` (YAML, secrets) exist only for this playbook;
+    `processes` is how many there may be in the sandbox, `file_bytes` how long a file may become (0: as it likes)."""
 
     sandbox: int
     arguments: list[str]
@@ -55,6 +57,8 @@ class Request(TypedDict):
     directory: str
     roles: list[str]
     console: str
+    processes: int
+    file_bytes: int
     redact: list[str]
     homes: dict[str, str]
     inventory: str
@@ -80,6 +84,15 @@ def enter(process: int) -> None:
             call("setns", descriptor, CLONE[kind])
         os.close(descriptor)
     os.close(outer)
+
+
+def limit(request: Request) -> None:
+    """What one process of the playbook can take of this machine."""
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NPROC: request["processes"], resource.RLIMIT_FSIZE: request["file_bytes"] or -1}
+    for kind, wanted in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        value = wanted if hard == resource.RLIM_INFINITY else hard if wanted == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (value, value))
 
 
 def give_up_capabilities() -> None:
@@ -172,6 +185,7 @@ def serve(connection: socket.socket) -> NoReturn:
             connection.close()
             call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             os.setsid()
+            limit(request)
             give_up_capabilities()
             code = play(request, console)
         finally:

@@ -1,0 +1,94 @@
+"""A job that means harm: what it may read, take and forge. What is not stopped is in docs/hostile-jobs.md."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from headgate.results import Verdict
+from tasks import disk
+from tasks.playbooks import run_build
+from tests.services.workshop import Workshop, tasks
+
+SECRET = "hunter2hunter2"
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+async def test_a_job_that_fills_the_disk_ends_as_disk_full(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "LOOK_SECONDS", 0.05)
+    fill = "cd ~; for i in $(seq 1 40); do head -c 1000000 /dev/zero > part-$i; done; sleep 4321.9"
+    for hosts, nodes in (("localhost", {}), ("all", {"primary": workshop.local_node()})):
+        plan = await workshop.plan(run=tasks(f"{{shell: '{fill}'}}", hosts=hosts), nodes=nodes)
+        outcome = await run_build(dataclasses.replace(plan, disk_bytes=20 * MEGABYTE))
+        assert outcome.verdict == Verdict("DISK_FULL")
+        assert "DISK FULL: this job may fill 20 MB here; everything it started is killed" in workshop.console(plan)
+
+
+async def test_no_file_becomes_larger_than_the_limit_and_no_memory_is_filled(workshop: Workshop) -> None:
+    fill = "cd ~; head -c 8000000 /dev/zero > big; stat -c %s big; head -c 3000000000 /dev/zero > /tmp/big; df -B1 --output=size /tmp"
+    look = f"{{shell: '{fill}'}}"
+    plan = await workshop.plan(run=tasks(look, hosts="localhost"))
+    await run_build(dataclasses.replace(plan, disk_bytes=4 * MEGABYTE))
+    said = workshop.said(plan, "localhost")
+    assert "4000000" in said
+    assert str(2 << 30) in said
+
+
+async def test_a_job_is_told_how_many_processes_it_may_have(workshop: Workshop) -> None:
+    plan = await workshop.plan(run=tasks("{shell: 'grep -E \"processes|core\" /proc/self/limits'}", hosts="localhost"))
+    await run_build(plan)
+    core, processes = (line.split() for line in workshop.said(plan, "localhost")[:2])
+    assert (core[4:6], processes[2:4]) == (["0", "0"], ["10000", "10000"])
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the kernel counts no processes of root")
+async def test_a_fork_bomb_stays_in_its_sandbox(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.playbooks.MOST_PROCESSES", 100)
+    bomb = "{shell: 'i=0; while [ $i -lt 300 ]; do sleep 4321.8 & i=$((i+1)); done; true'}"
+    plan = await workshop.plan(run=tasks(bomb, hosts="localhost"))
+    await run_build(plan)
+    assert any("Resource temporarily unavailable" in line for line in workshop.said(plan, "localhost"))
+
+
+async def test_a_job_reads_neither_keys_nor_secrets_nor_other_builds(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "state/keys").mkdir(parents=True)
+    (tmp_path / "state/keys/project.pem").write_text("PRIVATE")
+    victim = await workshop.plan(run=tasks("{shell: 'echo mine > kept'}"), nodes={"primary": workshop.local_node("victim")}, trusted=True)
+    await run_build(dataclasses.replace(victim, secrets={victim.job.run[0]: {"password": SECRET}}))
+    look = [
+        f"{{shell: 'cat {tmp_path}/state/keys/project.pem {victim.nodes['primary'].home}/kept {victim.directory}/console.log 2>&1'}}",
+        '{shell: \'cat /build/ansible/extra.yaml /proc/*/environ /proc/*/cmdline 2>/dev/null | tr "\\\\0" "\\\\n"\'}',
+        "{shell: 'for fd in /proc/*/fd/*; do readlink $fd; done 2>/dev/null | sort -u'}",
+        '{shell: \'ls /build/trusted /build/events 2>&1; find / -xdev -name "*.pem" -path "*keys*" 2>/dev/null\'}',
+    ]
+    plan = await workshop.plan(run=tasks(*(f"{one[:-1]}, ignore_errors: true}}" for one in look), hosts="localhost"))
+    await run_build(plan)
+    said = "\n".join(workshop.said(plan, "localhost"))
+    assert "PRIVATE" not in said
+    assert "mine" not in said
+    assert SECRET not in said
+    assert said.count("No such file or directory") >= 3
+
+
+async def test_a_printed_secret_is_hidden_but_not_what_was_made_of_it(workshop: Workshop) -> None:
+    """What isn't stopped: the console cannot know what a secret looks like once it is rearranged."""
+    prints = tasks(
+        f"{{shell: 'echo whole {{{{ password }}}}; printf {SECRET[:7]}; sleep 0.1; echo {SECRET[7:]}'}}",
+        "{shell: 'echo {{ password }} | base64; echo {{ password }} | rev'}",
+        hosts="localhost",
+    )
+    plan = await workshop.plan(run=prints, trusted=True)
+    await run_build(dataclasses.replace(plan, secrets={plan.job.run[0]: {"password": SECRET}}))
+    said = workshop.said(plan, "localhost")
+    assert said[:2] == ["whole (redacted)", "(redacted)"]
+    assert base64.b64encode(f"{SECRET}\n".encode()).decode() in said
+    assert SECRET[::-1] in said
