@@ -305,20 +305,20 @@ async def test_a_secret_is_known_to_its_playbook_only_and_never_shown(workshop: 
         pre=tasks(
             "{shell: 'echo {{ login.password }} | rev; echo {{ login.password }}'}", "{debug: {msg: '{{ colour }} {{ login.user }}'}}"
         ),
-        run=tasks("{shell: 'grep -r h[u]nter2 /build /run /tmp . 2>/dev/null; echo {{ login is defined }}'}"),
+        run=tasks("{shell: 'grep -r k[e]strel7 /build /run /tmp . 2>/dev/null; echo {{ login is defined }}'}"),
         nodes={"primary": workshop.local_node()},
         vars={"colour": "teal"},
         trusted=True,
     )
-    secret = {"login": {"user": "me", "password": "hunter2hunter2"}}
+    secret = {"login": {"user": "me", "password": "kestrel7kestrel7"}}
     outcome = await run_build(dataclasses.replace(plan, secrets={plan.job.pre_run[0]: secret}))
     assert outcome.verdict == Verdict("SUCCESS")
     said = workshop.said(plan)
-    assert said[:2] == ["2retnuh2retnuh", "(redacted)"]
+    assert said[:2] == ["7lertsek7lertsek", "(redacted)"]
     assert "teal me" in said
     assert "False" in said
-    assert not [path for path in plan.directory.glob("ansible/**/*") if path.is_file() and b"hunter2" in path.read_bytes()]
-    assert b"hunter2" not in (plan.directory / "console.log").read_bytes()
+    assert not [path for path in plan.directory.glob("ansible/**/*") if path.is_file() and b"kestrel7" in path.read_bytes()]
+    assert b"kestrel7" not in (plan.directory / "console.log").read_bytes()
 
 
 async def test_failure_output_is_a_failure_even_if_the_run_passes(workshop: Workshop) -> None:
