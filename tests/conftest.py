@@ -20,7 +20,6 @@ from tasks.database import Listener, migrate, open_engine, sqlalchemy_url
 from tasks.store import Store, new_id
 from tests.services.gerrit import GerritServer
 
-
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
     settings.load_profile("ci")  # what a person's change is judged by must not depend on luck; elsewhere new examples are looked for
