@@ -19,6 +19,8 @@ from headgate.configuration.stanza import Wrong
 from headgate.records import Item
 from headgate.triggers import enters
 
+MANAGERS = frozenset({"independent"})
+"""The managers these rules know. A change must not enter a gate that would merge what was not tested on what it merges on."""
 REPORTED = "reported"
 """Why an item left that was tested to its end and said so."""
 CANCELLED = "its run was cancelled"
@@ -80,6 +82,8 @@ def decide(
         if canonical not in layout.projects.by_canonical:
             continue
         for pipeline in layout.pipelines.values():
+            if pipeline.manager not in MANAGERS:
+                continue
             here = [item for item in same if item.tenant == tenant and item.pipeline == pipeline.name and item.id not in dequeue]
             if any(item.change.patchset == change.patchset for item in here) or not enters(pipeline, event, change, now):
                 continue

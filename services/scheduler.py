@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from headgate.changes import Change, Event
 from headgate.configuration import Layout
 from headgate.problems import Problem
-from headgate.queues import CancelItem, StartItem, actions, decide
+from headgate.queues import MANAGERS, CancelItem, StartItem, actions, decide
 from headgate.records import Item
 from services.reconciler import Reconciler
 from tasks.connections import Connection, ConnectionProblem
@@ -99,6 +99,9 @@ class Scheduler:
             logger.info("Tenant %s: %d pipelines, %d errors.", tenant.name, len(layout.pipelines), len(errors))
             for problem in errors:
                 logger.warning("%s", problem)
+            for pipeline in layout.pipelines.values():
+                if pipeline.manager not in MANAGERS:
+                    logger.warning("Pipeline %s of tenant %s is not run: its manager is %s.", pipeline.name, tenant.name, pipeline.manager)
 
     # --- events -----------------------------------------------------------------------------------------------------------------------
 
