@@ -19,7 +19,8 @@ commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(
 bell = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 who = {"change": int(sys.argv[2]), "patchset": int(sys.argv[3]), "job": sys.argv[4], "build": sys.argv[5], "commit": commit}
 bell.sendall(json.dumps(who).encode() + b"\\n")
-while (line := bell.makefile().readline()):
+lines = bell.makefile()
+while (line := lines.readline()):
     word, _, rest = line.strip().partition(" ")
     if word == "end":
         sys.exit(int(rest))
@@ -50,7 +51,7 @@ class Ring:
         self._send(f"end {code}\n")
 
     def _send(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # it was killed meanwhile
+        with contextlib.suppress(OSError, ValueError):  # it was killed meanwhile, or has ended
             self._file.write(line.encode())
             self._file.flush()
 
