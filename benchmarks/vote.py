@@ -27,6 +27,7 @@ import psutil
 import yaml
 
 from benchmarks.measuring import Meter
+from deployments.gerrit import free_port
 from tasks.database import Listener, open_engine
 from tasks.installation import database_url, read_settings
 from tasks.local_reviews import Reviews
@@ -180,14 +181,6 @@ async def world(root: Path, group: Path | None) -> AsyncIterator[World]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Bare:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -153,17 +153,6 @@ def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseM
             if step in (name, dashed(name)) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
                 model = field.annotation
     return model
-
-
-AnySection = TypeVar("AnySection", bound=Section)
-
-
-def parse_section(model: type[AnySection], value: Any, where: str) -> AnySection:
-    """`value` checked against a driver's own settings model. Raises `SettingsProblem` beginning with `where`."""
-    try:
-        return model.model_validate(value)
-    except ValidationError as problem:
-        raise SettingsProblem(f"{where}: {_sentence(problem.errors()[0], model)}") from problem
 
 
 def parse_settings(text: str, path: Path) -> Settings:

@@ -200,10 +200,6 @@ class Store:
         found = await self.items(t.items.c.id == item_id)
         return found[0] if found else None
 
-    async def item_of_run(self, flow_run: str) -> Item | None:
-        found = await self.items(t.items.c.flow_run == flow_run)
-        return found[0] if found else None
-
     async def items_of_change(self, number: int) -> list[Item]:
         """Every item there ever was for a change number, oldest first."""
         return await self.items(t.items.c.change["number"].as_integer() == number)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headgate.configuration.regex import Regex
+from headgate.nodes import PRECEDENCES
 
 MERGE_CONFLICT = (
     "Merge Failed.\n\nThis change, or another one that it depends on, does not merge with the current state of its repository. "
     "Please rebase the change and upload a new patchset."
 )
-PRIORITIES = {"high": 100, "normal": 200, "low": 300}
-"""Priority of node requests by a pipeline's precedence; lower goes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ class Pipeline:
     @property
     def priority(self) -> int:
         """Priority of this pipeline's node requests; lower goes first."""
-        return PRIORITIES[self.precedence]
+        return PRECEDENCES[self.precedence]
 
     def reporters(self) -> tuple[Reporter, ...]:
         """Every reporter, of every occasion."""
