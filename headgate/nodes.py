@@ -36,22 +36,46 @@ class NodeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What one node takes. `ram` is MiB."""
+    """What one node takes. `ram` is MiB, `volume_gb` GiB of block storage besides what its flavor brings."""
 
     cores: int = 0
     ram: int = 0
+    volumes: int = 0
+    volume_gb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How much may ever exist at once, `None` for no limit. `ram` is MiB; `labels` limits single labels.
+    """How much may ever exist at once, `None` for no limit. `ram` is MiB, `volume_gb` GiB; `labels` limits single labels.
 
     What strangers take of a quota today is not in it: a provider answers `AtCapacity` then, and its offer is `full`."""
 
     nodes: int | None = None
     cores: int | None = None
     ram: int | None = None
+    volumes: int | None = None
+    volume_gb: int | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
+
+    def within(self, other: Capacity) -> Capacity:
+        """Both limits at once: the lesser of each."""
+
+        def lesser(one: int | None, two: int | None) -> int | None:
+            return min((value for value in (one, two) if value is not None), default=None)
+
+        labels = {
+            label: value
+            for label in {*self.labels, *other.labels}
+            if (value := lesser(self.labels.get(label), other.labels.get(label))) is not None
+        }
+        return Capacity(
+            lesser(self.nodes, other.nodes),
+            lesser(self.cores, other.cores),
+            lesser(self.ram, other.ram),
+            lesser(self.volumes, other.volumes),
+            lesser(self.volume_gb, other.volume_gb),
+            labels,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +233,14 @@ class _Room:
         self.offer = offer
         limit = offer.capacity
         self.limits: dict[str, int] = {f"label {label}": count for label, count in limit.labels.items()}
-        self.limits |= {
-            name: value for name, value in (("nodes", limit.nodes), ("cores", limit.cores), ("MiB ram", limit.ram)) if value is not None
+        named = {
+            "nodes": limit.nodes,
+            "cores": limit.cores,
+            "MiB ram": limit.ram,
+            "volumes": limit.volumes,
+            "GiB volumes": limit.volume_gb,
         }
+        self.limits |= {name: value for name, value in named.items() if value is not None}
         self.used: Counter[str] = Counter()
         self.ready: dict[tuple[str, str], list[str]] = {}
         self.kept_for = ""
@@ -225,6 +254,7 @@ class _Room:
         for label in labels:
             size = self.offer.labels.get(label, Size())
             total.update({"nodes": 1, f"label {label}": 1, "cores": size.cores, "MiB ram": size.ram})
+            total.update({"volumes": size.volumes, "GiB volumes": size.volume_gb})
         return total
 
     def shortage(self, labels: Sequence[str], empty: bool = False) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,6 +47,7 @@ class NodeSpec:
     `public_key` is an OpenSSH public key line: the only credential that may log in as the node's user (the build's own, or
     the pool's when the node is launched ahead of any build; who hands it over then replaces it). `request` is shared by
     nodes launched for one request: they can reach each other. `zone` is one of the provider's. `tags` are for people.
+    `image` is what `ImageStore.upload_image` returned for the image to boot; empty, the label's settings say what to boot.
     """
 
     id: str
@@ -56,6 +57,7 @@ class NodeSpec:
     hostname: str = ""
     request: str = ""
     zone: str = ""
+    image: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -103,13 +105,33 @@ class Settings(BaseModel):
 
 
 class ProviderSettings(Settings):
-    """What every provider can be told. `priority`: lower is preferred. `launch_retries`: further tries after the first."""
+    """What every provider can be told. `priority`: lower is preferred. `launch_retries`: further tries after the first.
+
+    `launch_timeout` is seconds from the call of `launch` until the node can be logged in to; the provider keeps it, and fails then with
+    what the console says. `node_attributes` reach the inventory through `Node.attributes`.
+    """
 
     name: str = Field(min_length=1)
     driver: str
     priority: int = 100
     launch_retries: int = Field(default=3, ge=0)
+    launch_timeout: float = Field(default=3600, gt=0)
     max_concurrency: int = Field(default=0, ge=0, description="launches at once, 0 for no limit")
+    node_attributes: Mapping[str, str] = Field(default_factory=dict)
+
+
+class LimitedSettings(ProviderSettings):
+    """Limits that an operator sets, `None` for none; `max_ram` is MiB, `max_volume_gb` GiB of all volumes together."""
+
+    max_servers: int | None = Field(default=None, ge=0)
+    max_cores: int | None = Field(default=None, ge=0)
+    max_ram: int | None = Field(default=None, ge=0)
+    max_volumes: int | None = Field(default=None, ge=0)
+    max_volume_gb: int | None = Field(default=None, ge=0)
+
+    @property
+    def limits(self) -> Capacity:
+        return Capacity(self.max_servers, self.max_cores, self.max_ram, self.max_volumes, self.max_volume_gb)
 
 
 class Provider(Protocol):
@@ -137,14 +159,21 @@ class Provider(Protocol):
         """Where its nodes can be; `("",)` when it makes no difference."""
         ...
 
+    @property
+    def images(self) -> Mapping[str, str]:
+        """For each label that boots an image built by Headgate, that image's name: the caller passes its current upload in
+        `NodeSpec.image`. A label that is not here brings its own (a cloud's image, a file, none)."""
+        ...
+
     async def capacity(self) -> Capacity:
         """How much may ever exist at once: the settings' limits and the cloud's quota, whichever is less."""
         ...
 
     async def launch(self, spec: NodeSpec) -> Node:
         """Bring the node up and wait until it can be logged in to. Called again with the same `spec.id` it returns the same
-        node, whoever called first. Raises `AtCapacity`, with nothing begun, or `LaunchFailed`. After a failure or a
-        cancellation nothing of the node is left, or `owned` still lists it."""
+        node, whoever called first. `spec.id` and `spec.owner` are written where `owned` looks before anything else comes to be.
+        Raises `AtCapacity`, with nothing begun, or `LaunchFailed`. After a failure, a cancellation or a killed process nothing
+        of the node is left, or `owned` still lists it."""
         ...
 
     async def destroy(self, node_id: str) -> None:
@@ -158,4 +187,56 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Give back connections. Nodes stay as they are. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A built image to put somewhere: `id` is the upload's, ours and unique for ever, `name` the image's, `path` a file (or a directory,
+    for format `tree`). `format` is diskimage-builder's (`qcow2`, `raw`, `vhd`, `tar`). `properties` are for the place that keeps it."""
+
+    id: str
+    name: str
+    owner: str
+    path: str
+    format: str
+    md5: str = ""
+    sha256: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+class UploadFailed(Exception):
+    """The image did not arrive; one sentence why. `owned_images` lists what is left, if anything."""
+
+
+@runtime_checkable
+class ImageStore(Protocol):
+    """A provider that boots images which were put there first. Check by `isinstance(provider, ImageStore)`."""
+
+    @property
+    def image_formats(self) -> tuple[str, ...]:
+        """Formats it takes, the preferred first."""
+        ...
+
+    async def upload_image(self, image: ImageFile) -> str:
+        """Put it there and return what `NodeSpec.image` names it by. Called again with the same `image.id` it goes on or returns the
+        same. Raises `UploadFailed`."""
+        ...
+
+    async def delete_image(self, external_id: str) -> None:
+        """Take it away; an unknown one is no error. Nodes that run on it go on. Raises `DestroyFailed` while something is left."""
+        ...
+
+    async def owned_images(self, owner: str) -> Mapping[str, str]:
+        """What exists there of images that belong to `owner`: what names it there -> `ImageFile.id`."""
+        ...
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """A provider that can make an image of a running node. Check by `isinstance(provider, Snapshots)`."""
+
+    async def snapshot(self, node_id: str, image: ImageFile) -> str:
+        """An image of the node's disk as it is now, named like an upload (`image.path` and `image.format` are not used); returns what
+        `NodeSpec.image` names it by. The node may be stopped by it. Repeatable by `image.id`. Raises `UploadFailed`."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import Field
@@ -38,6 +39,7 @@ class FakeCloud:
 
 class FakeProvider:
     isolation: Isolation = "process"
+    images: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: FakeSettings, cloud: FakeCloud) -> None:
         self.settings = settings

@@ -14,9 +14,10 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -53,6 +54,7 @@ class LocalProvider:
 
     isolation: Isolation = "process"
     zones: tuple[str, ...] = ("",)
+    images: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: LocalSettings, directory: Path) -> None:
         self.settings = settings
@@ -88,6 +90,7 @@ class LocalProvider:
             username="",
             home=str(home),
             python_path=self.settings.python_path,
+            attributes=dict(self.settings.node_attributes),
         )
 
     async def destroy(self, node_id: str) -> None:

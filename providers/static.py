@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import asyncssh
@@ -102,6 +103,7 @@ class StaticProvider:
 
     isolation: Isolation = "process"
     zones: tuple[str, ...] = ("",)
+    images: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: StaticSettings, directory: Path) -> None:
         self.settings = settings
@@ -181,6 +183,7 @@ class StaticProvider:
             home=found["home"],
             python_path=found["python"] if host.python_path == "auto" else host.python_path,
             host_keys=keys,
+            attributes=dict(self.settings.node_attributes),
             private_key_path="" if host.authorized_keys_file else str(self._private_key(host)),
             host_id=host.name,
             slot=slot,
