@@ -121,13 +121,17 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class PipelineState:
-    """One pipeline's queues and items. `counter` numbers what is created, so that a pass repeated gives the same names."""
+    """One pipeline's queues and items. `counter` numbers what is created, so that a pass repeated gives the same names.
+
+    With a `seed` (the installation and tenant) names are unique in the world, 32 hexadecimal digits; without one they can be read.
+    """
 
     queues: tuple[Queue, ...] = ()
     items: Mapping[str, Item] = field(default_factory=dict)
     failures: int = 0
     disabled: bool = False
     counter: int = 0
+    seed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

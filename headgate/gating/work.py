@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from headgate.configuration import Pipeline
 from headgate.gating.facts import Facts
@@ -36,7 +37,7 @@ class Work:
         self.holding: set[str] = set()
 
     def done(self) -> Tenancy:
-        state = PipelineState(tuple(self.queues.values()), self.items, self.failures, self.disabled, self.counter)
+        state = PipelineState(tuple(self.queues.values()), self.items, self.failures, self.disabled, self.counter, self.state.seed)
         if state == self.state:
             state = self.state
         if state is self.before.pipelines.get(self.pipeline.name) and self.semaphores == self.before.semaphores:
@@ -46,7 +47,8 @@ class Work:
     def name(self, kind: str) -> str:
         """A new name, unique in the tenant."""
         self.counter += 1
-        return f"{self.pipeline.name}-{kind}-{self.counter}"
+        name = f"{self.pipeline.name}-{kind}-{self.counter}"
+        return uuid5(NAMESPACE_OID, f"{self.state.seed}/{name}").hex if self.state.seed else name
 
     def all_items(self) -> Iterator[Item]:
         """Every item, queue by queue, in order."""
