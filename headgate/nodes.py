@@ -83,7 +83,9 @@ class Offer:
     """A provider as the rules see it: what its labels take, its limits now, and how it is preferred (lower is first).
 
     `full` says that it answered "no room" since it last gave something back, whatever the counting says. A request may
-    fail `launch_attempts` nodes here before it goes elsewhere. Without zones everything is in the one zone `""`.
+    fail `launch_attempts` nodes here before it goes elsewhere. Without zones everything is in the one zone `""`. At most
+    `max_concurrency` nodes (0: any number) are launching at once, but a request that is larger than that may still start alone. With
+    `separate_networks`, a ready node serves only requests of one node.
     """
 
     name: str
@@ -93,6 +95,8 @@ class Offer:
     zones: tuple[str, ...] = ("",)
     launch_attempts: int = 3
     full: bool = False
+    max_concurrency: int = 0
+    separate_networks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

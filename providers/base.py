@@ -160,6 +160,11 @@ class Provider(Protocol):
         ...
 
     @property
+    def separate_networks(self) -> bool:
+        """True when nodes of different requests cannot reach each other, so that a node launched for none cannot be one of several."""
+        ...
+
+    @property
     def images(self) -> Mapping[str, str]:
         """For each label that boots an image built by Headgate, that image's name: the caller passes its current upload in
         `NodeSpec.image`. A label that is not here brings its own (a cloud's image, a file, none)."""

@@ -39,6 +39,7 @@ class FakeCloud:
 
 class FakeProvider:
     isolation: Isolation = "process"
+    separate_networks = False
     images: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: FakeSettings, cloud: FakeCloud) -> None:

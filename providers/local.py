@@ -54,6 +54,7 @@ class LocalProvider:
 
     isolation: Isolation = "process"
     zones: tuple[str, ...] = ("",)
+    separate_networks = False
     images: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: LocalSettings, directory: Path) -> None:

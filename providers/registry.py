@@ -90,4 +90,6 @@ async def offer(provider: Provider, full: bool = False) -> Offer:
         provider.zones,
         1 + settings.launch_retries,
         full,
+        settings.max_concurrency,
+        provider.separate_networks,
     )

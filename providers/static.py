@@ -103,6 +103,7 @@ class StaticProvider:
 
     isolation: Isolation = "process"
     zones: tuple[str, ...] = ("",)
+    separate_networks = False
     images: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, settings: StaticSettings, directory: Path) -> None:
