@@ -73,9 +73,12 @@ items = Table(
     Column("project", String, nullable=False),
     Column("change", JSONB, nullable=False),
     Column("change_key", String, nullable=False, comment="connection/number/patchset, to look up by"),
+    Column("changes", JSONB, nullable=False, server_default="[]", comment="all changes of a cycle, `change` among them"),
+    Column("live", Boolean, nullable=False, server_default="true", comment="false: there only to be tested on top of"),
+    Column("state", JSONB, comment="headgate.gating.Item without its graph; of one that left, as it was last"),
     _moment("enqueued", nullable=False),
     Column("event", String, nullable=False, server_default=""),
-    Column("flow_run", String),
+    Column("flow_run", String, comment="of its newest buildset"),
     _moment("dequeued"),
     Column("reason", Text, nullable=False, server_default=""),
     _moment("cancelled"),
@@ -95,7 +98,17 @@ buildsets = Table(
     Column("problem", String),
     Column("messages", JSONB, nullable=False),
     Column("secrets", JSONB, nullable=False, server_default="{}", comment="encrypted, as their projects' configuration has them"),
+    Column("ahead", JSONB, nullable=False, server_default="[]", comment="changes it is tested on top of, oldest first"),
+    Column("changes", JSONB, nullable=False, server_default="[]", comment="the item's own changes"),
+    Column("takes_part", Boolean, nullable=False, server_default="true"),
+    Column("comments", JSONB, nullable=False, server_default="[]", comment="configuration errors on lines of its changes"),
+    Column("flow_run", String),
+    _moment("prepared"),
+    _moment("ended"),
+    Column("result", String, nullable=False, server_default="", comment="set with `ended`; empty when it was given up"),
 )
+Index("ix_buildsets_live", buildsets.c.item, postgresql_where=buildsets.c.ended.is_(None))
+Index("ix_buildsets_flow_run", buildsets.c.flow_run)
 
 builds = Table(
     "builds",
@@ -103,6 +116,7 @@ builds = Table(
     Column("id", String, primary_key=True),
     Column("buildset", String, ForeignKey("buildsets.id", ondelete="CASCADE"), nullable=False),
     Column("job", String, nullable=False),
+    Column("position", Integer, nullable=False, server_default="0", comment="of the change, in the item, that the job runs for"),
     Column("round", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("voting", Boolean, nullable=False),
@@ -110,12 +124,13 @@ builds = Table(
     _moment("created", nullable=False),
     _moment("started"),
     _moment("ended"),
+    _moment("cancelled", comment="when it was asked to stop"),
     Column("result", String),
     Column("message", Text, nullable=False, server_default=""),
     Column("nodes", JSONB, nullable=False, server_default="[]"),
     Column("data", JSONB, nullable=False, server_default="{}"),
     Column("warnings", JSONB, nullable=False, server_default="[]"),
-    UniqueConstraint("buildset", "job", "round", "attempt"),
+    UniqueConstraint("buildset", "job", "position", "round", "attempt"),
 )
 Index("ix_builds_created", builds.c.created)
 Index("ix_builds_rerun", builds.c.ended, postgresql_where=builds.c.round > 1)
@@ -175,7 +190,46 @@ reports = Table(
     _moment("created", nullable=False),
     _moment("sent"),
     Column("refused", Text, nullable=False, server_default=""),
+    Column("sequence", BigInteger, Identity(), nullable=False, unique=True),
+    Column("change", JSONB),
+    Column("reporters", JSONB, nullable=False, server_default="[]"),
+    Column("answer", Boolean, nullable=False, server_default="false", comment="the item's queue waits until it is sent"),
+    Column("by_flow", Boolean, nullable=False, server_default="false", comment="said by the buildset's flow run, else by the scheduler"),
 )
+Index("ix_reports_unsent", reports.c.sequence, postgresql_where=reports.c.sent.is_(None))
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("pipeline", String, primary_key=True),
+    Column("state", JSONB, nullable=False, comment="headgate.gating.PipelineState without its items"),
+)
+
+semaphores = Table(
+    "semaphores",
+    metadata,
+    Column("tenant", String, primary_key=True),
+    Column("holders", JSONB, nullable=False, comment="semaphore -> [pipeline, buildset, job]"),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sequence", BigInteger, Identity(), nullable=False, unique=True),
+    Column("tenant", String, nullable=False),
+    Column("pipeline", String, nullable=False),
+    Column("kind", String, nullable=False, comment="enqueue, dequeue, promote, resume"),
+    Column("changes", JSONB, nullable=False, server_default="[]", comment="[connection, number, patchset]"),
+    Column("item", String, nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default=""),
+    _moment("created", nullable=False),
+    _moment("handled"),
+    Column("outcome", Text, nullable=False, server_default=""),
+    comment="what a person or a flow asks of the scheduler",
+)
+Index("ix_commands_new", commands.c.sequence, postgresql_where=commands.c.handled.is_(None))
 
 workers = Table(
     "workers",
