@@ -52,7 +52,7 @@ async def test_a_job_is_told_how_many_processes_it_may_have(workshop: Workshop) 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="the kernel counts no processes of root")
 async def test_a_fork_bomb_stays_in_its_sandbox(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.playbooks.MOST_PROCESSES", 100)
+    monkeypatch.setattr("tasks.player.MOST_PROCESSES", 100)
     bomb = "{shell: 'i=0; while [ $i -lt 300 ]; do sleep 4321.8 & i=$((i+1)); done; true'}"
     plan = await workshop.plan(run=tasks(bomb, hosts="localhost"))
     await run_build(plan)

@@ -142,9 +142,9 @@ async def test_killed_ansible_is_a_crash_and_retried(workshop: Workshop) -> None
     build = Build(plan)
     async with build:
         running = asyncio.create_task(build.play(Phase.RUN, plan.job.run[0]))
-        while not build._sandboxes:
+        while not build.player.sandboxes.any:
             await asyncio.sleep(0.01)
-        build._kill_now()
+        build.player.sandboxes.kill_now()
         assert (await running).outcome == Outcome.CRASHED
 
 
