@@ -119,14 +119,27 @@ class Caches:
         finally:
             os.close(descriptor)
 
-    async def fetch(self, project: str, url: str, environment: Mapping[str, str] | None = None, refs: Iterable[str] = ()) -> None:
-        """Bring branches, tags and `refs` (full names, kept under the same names) up to date from `url`.
+    async def fetch(
+        self,
+        project: str,
+        url: str,
+        environment: Mapping[str, str] | None = None,
+        refs: Iterable[str] = (),
+        heads: str = "refs/heads/*",
+    ) -> None:
+        """Bring branches, tags and `refs` (full names, kept under the same names) up to date from `url`. `heads` is where its branches
+        are; those that a clone knows of are at `refs/remotes/origin/*`.
 
         What vanished there vanishes here. Repeatable and safe beside other processes. Raises `GitProblem`."""
         async with self._locked(project) as path:
             if not (path / "HEAD").exists():
                 await self._initialise(project, path)
-            wanted = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", *(f"+{ref}:{ref}" for ref in dict.fromkeys(refs))]
+            wanted = [
+                f"+{heads}:refs/heads/*",
+                *(["^refs/remotes/origin/HEAD"] if "/remotes/" in heads else []),
+                "+refs/tags/*:refs/tags/*",
+                *(f"+{ref}:{ref}" for ref in dict.fromkeys(refs)),
+            ]
             command = ("-C", str(path), "fetch", "--quiet", "--prune", "--no-auto-gc", "--no-write-fetch-head", "--no-tags", url, *wanted)
             try:
                 try:
