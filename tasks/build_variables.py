@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,8 +17,11 @@ from headgate.jobs import FrozenJob, Playbook
 from headgate.records import Build, Buildset, Item
 from headgate.returned import artifacts_of, parent_data
 from tasks.build_plan import BuildProblem, playbooks_of
-from tasks.runtime import Runtime
+from tasks.git import Caches
 from tasks.secret_keys import SecretKeys
+
+if TYPE_CHECKING:  # it brings Prefect, which takes longer to import than a small job to run
+    from tasks.runtime import Runtime
 
 
 def artifacts(above: Mapping[str, Build], item: Item) -> tuple[Mapping[str, Any], ...]:
@@ -71,16 +74,17 @@ async def secrets(
     return await asyncio.to_thread(read)
 
 
-async def included_vars(this: Runtime, item: Item, buildset: Buildset, job: FrozenJob) -> tuple[tuple[str, str, Mapping[str, Any]], ...]:
-    """What the files of the job's include-vars hold. Raises `BuildProblem` for one that is missing and required, or not variables."""
+async def included_vars(caches: Caches, own: str, buildset: Buildset, job: FrozenJob) -> tuple[tuple[str, str, Mapping[str, Any]], ...]:
+    """What the files of the job's include-vars hold; `own` is the change's project. Raises `BuildProblem` for one
+    that is missing and required, or not variables."""
     found = []
     for one in job.include_vars:
-        canonical = one.project or item.project
+        canonical = one.project or own
         project = buildset.projects[canonical]
         branch, commit, _ = checkout(job, buildset, canonical)
         if not one.use_ref:
             commit = project.merged(branch)
-        texts = await this.caches.read_files(canonical, commit, [one.name])
+        texts = await caches.read_files(canonical, commit, [one.name])
         if one.name in texts:
             found.append((canonical, one.name, variables_in(texts[one.name], f"{canonical}: {one.name}")))
         elif one.required:

@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import asyncssh
 
@@ -21,7 +22,9 @@ from headgate.returned import ancestors, parent_data
 from providers.base import Node
 from tasks.build_variables import artifacts, included_vars, secrets
 from tasks.playbooks import BuildPlan, Source, sources_of
-from tasks.runtime import Runtime
+
+if TYPE_CHECKING:  # it brings Prefect, which takes longer to import than a small job to run
+    from tasks.runtime import Runtime
 
 NEEDED_BYTES = 200_000_000
 """Less than this free on the disk of the state directory, and no build begins: it could not even write its console."""
@@ -99,7 +102,7 @@ async def make_plan(
         executor=socket.gethostname(),
         artifacts=artifacts(above, item),
         parent_data=parent_data(buildset.graph, job.name, {name: build.data for name, build in above.items()}),
-        included_vars=await included_vars(this, item, buildset, job),
+        included_vars=await included_vars(this.caches, item.project, buildset, job),
     )
     return BuildPlan(
         job=job,
