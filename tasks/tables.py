@@ -250,3 +250,51 @@ claims = Table(
     _moment("claimed", nullable=False),
     comment="flow runs a worker is running now; a claim of a worker whose lease is free is a crashed run",
 )
+
+image_builds = Table(
+    "image_builds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("image", String, nullable=False, index=True),
+    Column("state", String, nullable=False, comment="headgate.images.BuildState"),
+    _moment("created", nullable=False),
+    _moment("ended"),
+    Column("files", JSONB, nullable=False, server_default="{}", comment="format -> {size, md5, sha256}"),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("flow_run", String, nullable=False, server_default=""),
+)
+
+image_uploads = Table(
+    "image_uploads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("build", String, ForeignKey("image_builds.id", ondelete="CASCADE"), nullable=False),
+    Column("image", String, nullable=False, index=True),
+    Column("provider", String, nullable=False),
+    Column("format", String, nullable=False),
+    Column("state", String, nullable=False, comment="headgate.images.UploadState"),
+    _moment("created", nullable=False),
+    _moment("promoted"),
+    Column("external_id", String, nullable=False, server_default="", comment="what the provider boots it by"),
+    Column("message", Text, nullable=False, server_default=""),
+    UniqueConstraint("build", "provider"),
+)
+
+image_boots = Table(
+    "image_boots",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("upload", String, ForeignKey("image_uploads.id", ondelete="CASCADE"), nullable=False, index=True),
+    _moment("created", nullable=False),
+    _moment("ended"),
+    Column("failed", Text, nullable=False, server_default="", comment="why it did not come up"),
+    comment="which upload each node was started from",
+)
+
+image_pauses = Table(
+    "image_pauses",
+    metadata,
+    Column("image", String, primary_key=True),
+    _moment("since", nullable=False),
+    comment="images that are built only when somebody asks for it",
+)
