@@ -61,6 +61,23 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """One patchset, how it hangs together with others of its server in git, and what keeps it from being submitted.
+
+    `git_needs` are (number, patchset) of its direct git parents that are changes and not merged, as they were pushed;
+    `needed_by` of its direct git children that are open, where that is their current patchset. Both are empty for a closed
+    change. `missing_labels` are not at their maximum or have a veto; `unsatisfied` are the expressions of submit
+    requirements that are not met (they may be about the same labels).
+    """
+
+    change: Change
+    git_needs: tuple[tuple[int, int], ...] = ()
+    needed_by: tuple[tuple[int, int], ...] = ()
+    missing_labels: frozenset[str] = frozenset()
+    unsatisfied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One event from a connection.
 

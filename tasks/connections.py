@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from headgate.changes import Change, Event
+from headgate.changes import Change, Event, Linked
 from headgate.problems import Problem
 from tasks.connection_settings import ConnectionSettings, GerritSettings
 
@@ -74,6 +74,29 @@ class Connection(Protocol):
 
     async def change(self, number: int, patchset: int | None = None) -> Change:
         """The change at `patchset` (the current one if None). Raises `LookupError` when there is none."""
+        ...
+
+    async def linked(self, number: int, patchset: int | None = None) -> Linked:
+        """The change as `change` has it, how it hangs together with others, and what keeps it from being submitted. Raises
+        `LookupError` when there is none."""
+        ...
+
+    async def find_change(self, address: str) -> int | None:
+        """The number of the change of this server that the address in a `Depends-On:` means; None if it is not this server's.
+        There may be no such change (`linked` tells)."""
+        ...
+
+    async def with_change_id(self, change_id: str) -> tuple[int, ...]:
+        """Open changes with that Change-Id, whatever their project and branch, in order of number."""
+        ...
+
+    async def depending_on(self, change: Change) -> tuple[int, ...]:
+        """Open changes of this server whose message says `Depends-On` the change, in order of number. For a change of another
+        connection, those that may: where the number is part of an address."""
+        ...
+
+    async def same_topic(self, topic: str) -> tuple[int, ...]:
+        """Open changes with exactly that topic, in order of number."""
         ...
 
     async def branches(self, project: str) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import shlex
@@ -12,16 +13,19 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-from headgate.changes import Change, Event
+from headgate.changes import Change, Event, Linked
 from headgate.gerrit_facts import CHANGE_OPTIONS, change_from, files_from
+from headgate.gerrit_links import LINKED_OPTIONS, MESSAGE_OPTIONS, addresses_of, change_number, is_about, linked_from, says_number
 from tasks.connection_settings import GerritSettings
 from tasks.connections import ConnectionProblem, Report, ReportRefused
 from tasks.gerrit_events import GerritEvents
 from tasks.gerrit_rest import GerritRest, RestRefused
 from tasks.gerrit_ssh import known_hosts_text, version
 
+PAGE = 500
+"""Changes in one answer to a search, Gerrit's own default."""
 SHORTENED = 12_000
 """Characters kept of a message that Gerrit finds too long (change.commentSizeLimit, 16 KiB unless configured)."""
 
@@ -61,16 +65,69 @@ class GerritConnection:
 
     async def change(self, number: int, patchset: int | None = None) -> Change:
         info = await self._read(f"changes/{number}", o=CHANGE_OPTIONS)
-        change = change_from(self.name, self.settings.url, info)
-        if patchset in (None, change.patchset):
-            return change
-        revision = f"changes/{number}/revisions/{patchset}"
-        commit, files = await self._read(f"{revision}/commit"), await self._read(f"{revision}/files")
-        return replace(
-            change, patchset=patchset, ref=f"refs/changes/{number % 100:02d}/{number}/{patchset}", commit=commit["commit"],
-            parents=tuple(parent["commit"] for parent in commit["parents"]), subject=commit["subject"], message=commit["message"],
-            files=files_from(files), current=False, approvals=(),
-        )  # fmt: skip
+        return await self._at(change_from(self.name, self.settings.url, info), patchset)
+
+    async def _at(self, change: Change, patchset: int | None) -> Change:
+        """The change at another patchset than its current one, if one is asked for; and a merge with the files it brings in."""
+        number = change.number
+        revision = f"changes/{number}/revisions/{patchset or change.patchset}"
+        if patchset not in (None, change.patchset):
+            commit, files = await asyncio.gather(self._read(f"{revision}/commit"), self._read(f"{revision}/files"))
+            change = replace(
+                change, patchset=patchset, ref=f"refs/changes/{number % 100:02d}/{number}/{patchset}", commit=commit["commit"],
+                parents=tuple(parent["commit"] for parent in commit["parents"]), subject=commit["subject"], message=commit["message"],
+                files=files_from(files), current=False, approvals=(),
+            )  # fmt: skip
+        if len(change.parents) > 1:  # Gerrit shows what differs from merging by itself
+            change = replace(change, files=files_from(await self._read(f"{revision}/files", parent=1)))
+        return change
+
+    async def linked(self, number: int, patchset: int | None = None) -> Linked:
+        """Two requests at once; one more if a patchset came in between, and what `_at` needs."""
+        info, related = await asyncio.gather(
+            self._read(f"changes/{number}", o=LINKED_OPTIONS), self._read(f"changes/{number}/revisions/{patchset or 'current'}/related")
+        )
+        change = await self._at(change_from(self.name, self.settings.url, info), patchset)
+        if not is_about(related, change):
+            related = await self._read(f"changes/{number}/revisions/{change.patchset}/related")
+        return linked_from(change, info, related)
+
+    async def find_change(self, address: str) -> int | None:
+        return self._number(address)
+
+    def _number(self, address: str) -> int | None:
+        base = urlsplit(self.settings.url)
+        return change_number(address, {self.canonical_hostname, self.settings.server, base.hostname or ""}, base.path)
+
+    async def with_change_id(self, change_id: str) -> tuple[int, ...]:
+        return tuple(sorted(info["_number"] for info in await self._search(f"status:open change:{change_id}")))
+
+    async def depending_on(self, change: Change) -> tuple[int, ...]:
+        # Words, not addresses: Gerrit's index has a message's words, and there are many ways to write one address.
+        words = [f"message:{change.number}", *([f"message:{change.change_id}"] if change.change_id else [])]
+        found = await self._search(f'status:open message:"Depends-On" ({" OR ".join(words)})')
+        return tuple(sorted(info["_number"] for info in found if self._says(info, change)))
+
+    def _says(self, info: Mapping[str, Any], change: Change) -> bool:
+        if change.connection != self.name:
+            return says_number(info, change.number)
+        return any(self._number(address) == change.number or address == change.change_id for address in addresses_of(info))
+
+    async def same_topic(self, topic: str) -> tuple[int, ...]:
+        # Gerrit's searches know no escapes; where neither pair of marks will do, the change is alone in its topic.
+        marks = next((marks for marks in ('""', "{}") if not set(marks) & set(topic)), None)
+        if marks is None:
+            return ()
+        found = await self._search(f"status:open topic:{marks[0]}{topic}{marks[1]}")
+        return tuple(sorted(info["_number"] for info in found if info.get("topic") == topic))
+
+    async def _search(self, query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            page = await self._read("changes/", q=query, o=MESSAGE_OPTIONS, n=PAGE, S=len(found))
+            found += page
+            if not page or not page[-1].get("_more_changes"):
+                return found
 
     async def branches(self, project: str) -> Mapping[str, str]:
         found = await self._read(f"projects/{quote(project, safe='')}/branches/")

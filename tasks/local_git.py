@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 import pygit2
 
-from headgate.changes import Approval, Change, Event
+from headgate.changes import Approval, Change, Event, Linked
+from tasks import local_links
 from tasks.connection_settings import LocalGitSettings
 from tasks.connections import ConnectionProblem, Report, ReportRefused
 from tasks.local_reviews import Refused, Reviews, change_ref
@@ -103,6 +104,21 @@ class LocalGitConnection:
             approvals=tuple(Approval(vote["label"], vote["value"], vote["username"], vote["email"], datetime.fromisoformat(vote["granted"]))
                             for vote in facts["votes"] if vote["patchset"] == patchset and vote["value"]),
         )  # fmt: skip
+
+    async def linked(self, number: int, patchset: int | None = None) -> Linked:
+        return await self._do(lambda: local_links.links(self.reviews, self._change(number, patchset)))
+
+    async def find_change(self, address: str) -> int | None:
+        return await self._do(local_links.find_change, self.reviews, self.name, address)
+
+    async def with_change_id(self, change_id: str) -> tuple[int, ...]:
+        return await self._do(local_links.with_change_id, self.reviews, change_id)
+
+    async def depending_on(self, change: Change) -> tuple[int, ...]:
+        return await self._do(local_links.depending_on, self.reviews, self.name, change)
+
+    async def same_topic(self, topic: str) -> tuple[int, ...]:
+        return await self._do(local_links.same_topic, self.reviews, topic)
 
     async def branches(self, project: str) -> Mapping[str, str]:
         return await self._do(self._branches, project)

@@ -37,8 +37,8 @@ class GerritServer:
     def ssh_command(self) -> str:
         return f"ssh -F none -i {self.gerrit.key} -oIdentitiesOnly=yes -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null"
 
-    def push(self, author: Author) -> int:
-        return int(re.findall(r"/\+/(\d+)", author.push())[-1])
+    def push(self, author: Author, target: str = "main") -> int:
+        return int(re.findall(r"/\+/(\d+)", author.push(target))[-1])
 
     def git_review(self, author: Author, *arguments: str) -> str:
         """Runs git-review over SSH, as developers do, in the author's clone."""

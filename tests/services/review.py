@@ -30,8 +30,9 @@ class ReviewServer(Protocol):
 
     def author(self, clone: Path) -> Author: ...
 
-    def push(self, author: Author) -> int:
-        """Pushes what the author has; answers the number of the (last) change."""
+    def push(self, author: Author, target: str = "main") -> int:
+        """Pushes what the author has to a branch, with options as Gerrit has them behind it (`main%topic=NAME`); answers the
+        number of the (last) change."""
         ...
 
     def comment(self, author: Author, number: int, text: str) -> None: ...
@@ -60,8 +61,8 @@ class LocalGitServer:
     def author(self, clone: Path) -> Author:
         return Author(str(self.reviews.repository(self.project)), clone)
 
-    def push(self, author: Author) -> int:
-        return int(re.findall(r"Change (\d+),", author.push())[-1])
+    def push(self, author: Author, target: str = "main") -> int:
+        return int(re.findall(r"Change (\d+),", author.push(target))[-1])
 
     def _option(self, author: Author, number: int, option: str) -> None:
         last = self.reviews.read(number)["patchsets"][-1]
