@@ -19,6 +19,7 @@ from headgate.nodes import Offer
 from headgate.problems import Problem
 from providers.base import Provider, ProviderSettings
 from providers.local import LocalProvider, LocalSettings
+from providers.namespace import NamespaceProvider, NamespaceSettings
 from providers.static import StaticProvider, StaticSettings
 
 ENTRY_POINTS = "headgate.providers"
@@ -34,6 +35,7 @@ class Driver:
 
 DRIVERS: Mapping[str, Driver] = {
     "local": Driver(LocalSettings, LocalProvider),
+    "namespace": Driver(NamespaceSettings, NamespaceProvider),
     "static": Driver(StaticSettings, StaticProvider),
 }
 
