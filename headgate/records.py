@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from headgate.changes import Change
+from headgate.configuration.pipelines import Reporter
 from headgate.jobs import JobGraph
 
 
@@ -32,10 +34,18 @@ class Item:
     reason: str = ""
     cancelled: datetime | None = None
     """When its flow run was told to stop after the item had left."""
+    changes: tuple[Change, ...] = ()
+    """All changes that are tested as one, `change` among them; () for an item of before there were such."""
+    ahead_only: bool = False
+    """There only so that others can be tested on top of it (what Zuul calls not live)."""
 
     @property
     def live(self) -> bool:
         return self.dequeued is None
+
+
+GIVEN_UP = "DEQUEUED"
+"""The result of a buildset that was not tested to its end: its item left, or is tested on something else now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,8 @@ class FrozenProject:
     branch: str
     commit: str
     branches: Mapping[str, str]
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Further branches that changes under test are on, and the commits these make of them."""
 
     def merged(self, branch: str) -> str:
         """The commit of a branch as it is merged. Raises `LookupError`."""
@@ -57,7 +69,19 @@ class FrozenProject:
 
     def speculative(self, branch: str) -> str:
         """The commit of a branch with the item's changes. Raises `LookupError`."""
-        return self.commit if branch == self.branch else self.merged(branch)
+        if branch == self.branch:
+            return self.commit
+        return self.others.get(branch) or self.merged(branch)
+
+
+@dataclass(frozen=True, slots=True)
+class FileComment:
+    """A remark on a line of a file of the change; on the file when there is no `line`."""
+
+    path: str
+    line: int | None
+    message: str
+    level: str = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +100,18 @@ class Buildset:
     messages: tuple[str, ...] = ()
     secrets: Mapping[str, Any] = field(default_factory=dict)
     """What `headgate.frozen_secrets` makes of the graph's secrets; they are still encrypted."""
+    ahead: tuple[Change, ...] = ()
+    """Changes of the items ahead that it is tested on top of, oldest first; some may have merged meanwhile."""
+    changes: tuple[Change, ...] = ()
+    """The item's own changes."""
+    takes_part: bool = True
+    comments: tuple[FileComment, ...] = ()
+    flow_run: str | None = None
+    prepared: datetime | None = None
+    """When it was merged and its jobs were frozen."""
+    ended: datetime | None = None
+    result: str = ""
+    """Set with `ended`: the result that was reported, or GIVEN_UP (empty until its run was told)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +134,18 @@ class Build:
     warnings: tuple[str, ...] = ()
     round: int = 1
     """1 for the first run; each rerun asked for by a person is one more."""
+    position: int = 0
+    """Which of the item's changes the job runs for (the first, if for several)."""
+    cancelled: datetime | None = None
+    """When it was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """A report to be made on the item's change: written before it is sent, and marked when the server has it."""
+    """A report to be made on one change of the item: written before it is sent, and marked when the server has it.
+
+    `reporters` say where and how; with `answer` the item's queue waits for it. `by_flow`: said by the run of its buildset.
+    """
 
     id: str
     item: str
@@ -113,3 +156,32 @@ class StoredReport:
     created: datetime
     sent: datetime | None = None
     refused: str = ""
+    change: Change | None = None
+    reporters: tuple[Reporter, ...] = ()
+    answer: bool = False
+    by_flow: bool = False
+
+
+class CommandKind(StrEnum):
+    """What may be asked of the scheduler."""
+
+    ENQUEUE = "enqueue"
+    DEQUEUE = "dequeue"
+    PROMOTE = "promote"
+    RESUME = "resume"
+    """Bring an item back whose run somebody cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something a person or a flow asks of the scheduler: about `changes`, or for RESUME about `item`."""
+
+    id: str
+    tenant: str
+    pipeline: str
+    kind: CommandKind
+    created: datetime
+    changes: tuple[tuple[str, int, int], ...] = ()
+    """(connection, number, patchset)."""
+    item: str = ""
+    reason: str = ""

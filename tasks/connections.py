@@ -12,6 +12,7 @@ from typing import Protocol
 
 from headgate.changes import Change, Event, Linked
 from headgate.problems import Problem
+from headgate.records import FileComment
 from tasks.connection_settings import ConnectionSettings, GerritSettings
 
 
@@ -24,14 +25,6 @@ class ReportRefused(Exception):
 
     The message is the server's reason in one sentence. Anything else that goes wrong is retried by the caller.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class FileComment:
-    path: str
-    line: int | None
-    message: str
-    level: str = "info"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from headgate.configuration import Pipeline
 from headgate.configuration.pipelines import Reporter
 from headgate.problems import Problem
 from headgate.queues import REPORTED
-from headgate.records import Build, Buildset, Item, StoredReport
+from headgate.records import Build, Buildset, FileComment, Item, StoredReport
 from headgate.reports import fill, job_lines, report_id, report_message
 from headgate.returned import remarks_of, zuul_section
-from tasks.connections import FileComment, Report, ReportRefused
+from tasks.connections import Report, ReportRefused
 from tasks.effects import effect
 from tasks.runtime import Runtime, runtime
 

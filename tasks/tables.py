@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlalchemy
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -105,10 +106,11 @@ buildsets = Table(
     Column("flow_run", String),
     _moment("prepared"),
     _moment("ended"),
-    Column("result", String, nullable=False, server_default="", comment="set with `ended`; empty when it was given up"),
+    Column("result", String, nullable=False, server_default="", comment="empty for one that was given up and whose run was not told yet"),
 )
 Index("ix_buildsets_live", buildsets.c.item, postgresql_where=buildsets.c.ended.is_(None))
 Index("ix_buildsets_flow_run", buildsets.c.flow_run)
+Index("ix_buildsets_given_up", buildsets.c.flow_run, postgresql_where=sqlalchemy.text("ended IS NOT NULL AND result = ''"))
 
 builds = Table(
     "builds",

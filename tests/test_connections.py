@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from headgate.changes import Change
-from tasks.connections import Connection, FileComment, Report, ReportRefused, open_connection
+from headgate.records import FileComment
+from tasks.connections import Connection, Report, ReportRefused, open_connection
 from tests.services.author import Author
 from tests.services.review import LocalGitServer, listening
 from tests.services.review import ReviewServer as Server

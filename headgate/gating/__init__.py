@@ -10,11 +10,13 @@ from headgate.gating.happenings import (
     AskedDequeue,
     AskedEnqueue,
     AskedPromote,
+    BuildAgain,
     BuildEnded,
     BuildPaused,
     CancelBuild,
     Happening,
     Heard,
+    Left,
     NodesReady,
     Notify,
     Prepare,
@@ -23,12 +25,14 @@ from headgate.gating.happenings import (
     Reported,
     RequestNodes,
     ResumeBuild,
+    Resumed,
     Return,
     SemaphoreFreed,
     StartBuild,
     Superceded,
 )
 from headgate.gating.passes import pass_
+from headgate.gating.primaries import with_graph
 from headgate.gating.state import Build, Buildset, Item, JobKey, Key, PipelineState, Queue, Tenancy, job_key
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "AskedEnqueue",
     "AskedPromote",
     "Build",
+    "BuildAgain",
     "BuildEnded",
     "BuildPaused",
     "Buildset",
@@ -48,6 +53,7 @@ __all__ = [
     "JobKey",
     "Key",
     "Known",
+    "Left",
     "NodesReady",
     "Notify",
     "PipelineState",
@@ -58,6 +64,7 @@ __all__ = [
     "Reported",
     "RequestNodes",
     "ResumeBuild",
+    "Resumed",
     "Return",
     "SemaphoreFreed",
     "StartBuild",
@@ -65,4 +72,5 @@ __all__ = [
     "Tenancy",
     "job_key",
     "pass_",
+    "with_graph",
 ]

@@ -170,3 +170,14 @@ def _leave_first_and_last(work: Work) -> None:
     for queue in list(work.queues.values()):
         for each in queue.items[1:-1]:
             remove(work, work.items[each])
+
+
+def resume_item(work: Work, item: Item) -> None:
+    """Put an item back as it was, unless one of its changes is there again. Builds that were cancelled will run."""
+    if work.pipeline.manager != "independent" or any(other.live and set(other.changes) & set(item.changes) for other in work.all_items()):
+        return
+    place = queue_for(work, item.changes[0], None).id
+    builds = {key: build for key, build in item.buildset.builds.items() if build.result not in (None, "CANCELED")}
+    buildset = replace(item.buildset, builds=builds, requested=frozenset(), provided=frozenset(), result="")
+    work.items[item.id] = replace(item, queue=place, base=(), buildset=buildset, reporting="")
+    work.change_queue(place, items=(*work.queues[place].items, item.id))

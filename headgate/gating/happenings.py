@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from headgate.changes import Event
 from headgate.configuration import Reporter
-from headgate.gating.state import JobKey, Key
+from headgate.gating.state import Item, JobKey, Key
 from headgate.jobs import FrozenJob, JobGraph
 
 
@@ -89,6 +89,21 @@ class BuildEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildAgain:
+    """Somebody had a build of a live item run again: its result does not count any more, another will come."""
+
+    buildset: str
+    job: JobKey
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """An item comes back whose run somebody had cancelled, with the results it had; only into an independent pipeline."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
 class BuildPaused:
     """A build waits, its nodes kept, until all that depends on it has ended. `told`: the names of the only dependents to run."""
 
@@ -118,6 +133,8 @@ Happening = (
     | NodesReady
     | BuildEnded
     | BuildPaused
+    | BuildAgain
+    | Resumed
     | Reported
 )
 
@@ -192,6 +209,13 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """An item has left, as it was last: its buildset's result says how it ended ("" if it was not tested to its end)."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
 class Notify:
     """Another pipeline (`""`: all of the tenant, in order) has to know."""
 
@@ -199,4 +223,4 @@ class Notify:
     happening: Happening
 
 
-Action = Prepare | RequestNodes | StartBuild | CancelBuild | ResumeBuild | Return | Report | Notify
+Action = Prepare | RequestNodes | StartBuild | CancelBuild | ResumeBuild | Return | Report | Left | Notify

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from headgate.gating.enqueue import Coming, enqueue
+from headgate.gating.enqueue import Coming, enqueue, resume_item
 from headgate.gating.happenings import (
     AskedDequeue,
     AskedEnqueue,
     AskedPromote,
+    BuildAgain,
     BuildEnded,
     BuildPaused,
     Happening,
@@ -15,16 +16,16 @@ from headgate.gating.happenings import (
     Notify,
     Prepared,
     Reported,
+    Resumed,
     Superceded,
 )
 from headgate.gating.leaving import leave, remove, stop
-from headgate.gating.primaries import with_primary
-from headgate.gating.progress import INVALID_AHEAD, end_build, end_request, pause_build, skip_all
+from headgate.gating.primaries import with_graph
+from headgate.gating.progress import INVALID_AHEAD, begin_again, end_build, end_request, pause_build, skip_all
 from headgate.gating.reporting import report_again_as_failure, report_end
 from headgate.gating.state import Item, Key, Preparation
 from headgate.gating.windows import grown, shrunk
 from headgate.gating.work import Work
-from headgate.jobs import JobGraph
 from headgate.triggers import fires
 
 
@@ -49,6 +50,10 @@ def take_in(work: Work, happening: Happening) -> None:
             end_build(work, happening)
         case BuildPaused():
             pause_build(work, happening)
+        case BuildAgain():
+            begin_again(work, happening)
+        case Resumed(item):
+            resume_item(work, item)
         case Reported():
             _reported(work, happening)
 
@@ -173,7 +178,7 @@ def _prepared(work: Work, prepared: Prepared) -> None:
     work.change_buildset(
         item.id,
         preparation=Preparation.DONE,
-        graph=_led(item, prepared.graph),
+        graph=with_graph(item, prepared.graph).buildset.graph,
         takes_part=prepared.takes_part,
         conflict=prepared.conflict,
         config_error=INVALID_AHEAD if spoilt else prepared.config_error,
@@ -183,12 +188,6 @@ def _prepared(work: Work, prepared: Prepared) -> None:
         skip_all(work, work.items[item.id], "Unable to merge")
     elif spoilt or prepared.config_error:
         skip_all(work, work.items[item.id], "Buildset configuration error")
-
-
-def _led(item: Item, graph: JobGraph | None) -> JobGraph | None:
-    """The graph, jobs that stand for several changes led by the one that brought the item in."""
-    position = item.changes.index(item.event_change) if item.event_change in item.changes else None
-    return with_primary(graph, position) if graph is not None else None
 
 
 def _reported(work: Work, reported: Reported) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from headgate.gating.state import Item
 from headgate.jobs import FrozenJob, JobGraph
 
 
@@ -12,6 +13,13 @@ def with_primary(graph: JobGraph, position: int | None) -> JobGraph:
     if position is None or all(len(job.changes) == 1 for job in graph.jobs):
         return graph
     return JobGraph(tuple(sorted((_led(job, position) for job in graph.jobs), key=lambda job: job.changes[0])), graph.fail_fast)
+
+
+def with_graph(item: Item, graph: JobGraph | None) -> Item:
+    """The item with its job graph, jobs that stand for several changes led by the one that brought the item in."""
+    position = item.changes.index(item.event_change) if item.event_change in item.changes else None
+    led = with_primary(graph, position) if graph is not None else None
+    return replace(item, buildset=replace(item.buildset, graph=led))
 
 
 def _led(job: FrozenJob, position: int) -> FrozenJob:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headgate.gating.happenings import BuildEnded, BuildPaused, NodesReady, Prepare, RequestNodes, ResumeBuild, StartBuild
+from headgate.gating.happenings import BuildAgain, BuildEnded, BuildPaused, NodesReady, Prepare, RequestNodes, ResumeBuild, StartBuild
 from headgate.gating.leaving import stop_job
 from headgate.gating.outcome import dependents_of, needs_of, regular, skipped_by
 from headgate.gating.semaphores import give_back, take
@@ -185,6 +185,22 @@ def end_build(work: Work, ended: BuildEnded) -> None:
         return
     result = ended.result or "RETRY_LIMIT"
     settle(work, item, job, Build(build.id, result, ended.detail, told=ended.told, url=ended.url, seconds=ended.seconds))
+
+
+def begin_again(work: Work, again: BuildAgain) -> None:
+    """A build that had ended runs again, and what it had kept from running waits for it."""
+    item = work.find_buildset(again.buildset)
+    job = next((each for each in item.buildset.jobs if job_key(each) == again.job), None) if item is not None else None
+    if item is None or job is None or item.reporting or item.buildset.result:
+        return
+    builds = dict(item.buildset.builds)
+    if (build := builds.get(again.job)) is None or build.result is None:
+        return
+    builds[again.job] = Build(build.id)
+    for key in dependents_of(item.buildset, job):
+        if key in builds and builds[key].result == "SKIPPED":
+            del builds[key]
+    work.change_buildset(item.id, builds=builds)
 
 
 def pause_build(work: Work, paused: BuildPaused) -> None:

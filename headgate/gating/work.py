@@ -13,7 +13,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from headgate.configuration import Pipeline
 from headgate.gating.facts import Facts
-from headgate.gating.happenings import Action
+from headgate.gating.happenings import Action, Left
 from headgate.gating.state import Buildset, Holder, Item, Key, PipelineState, Queue, Tenancy
 
 
@@ -107,7 +107,7 @@ class Work:
     def take_out(self, item: Item, merged: bool = False) -> None:
         """Remove an item, and its queue if nobody defined it. Those tested on top of it stay so only if it merged."""
         queue = self.queues[item.queue]
-        self.items.pop(item.id, None)
+        self.act([Left(self.items.pop(item.id, item))])
         if merged:
             for each in queue.items:
                 if each != item.id and item.id in self.items[each].base:

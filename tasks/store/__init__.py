@@ -1,7 +1,8 @@
 """The store: the record of every event, item, buildset, build, node and report, in PostgreSQL.
 
 Each method is one transaction, repeatable where its docstring says so, and tells whoever watches (`Store.watch`) what it changed.
-Topics are `events`, `queues` (an item entered or left), `items` (anything of any item), `item:ID`, `buildset:ID`, `layout:TENANT`.
+Topics are `events`, `queues` (an item entered or left), `facts` (what a pass has to take
+in), `items` (anything of any item), `item:ID`, `buildset:ID`, `layout:TENANT`.
 Values in and out are those of `headgate.records`.
 """
 
@@ -15,13 +16,14 @@ from tasks.store.base import new_id, utc_now
 from tasks.store.builds import BuildStore
 from tasks.store.events import EventStore
 from tasks.store.items import ItemStore
+from tasks.store.pipelines import FACTS, PipelineStore, Turn
 from tasks.store.reports import ReportStore
 from tasks.store.workers import WorkerStore
 
-__all__ = ["Store", "new_id"]
+__all__ = ["FACTS", "Store", "Turn", "new_id"]
 
 
-class Store(EventStore, ItemStore, BuildStore, ReportStore, WorkerStore):
+class Store(EventStore, PipelineStore, ItemStore, BuildStore, ReportStore, WorkerStore):
     """Everything Headgate remembers. Safe to use from any number of coroutines."""
 
     async def owner(self) -> str:

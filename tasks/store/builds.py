@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from headgate.records import Build, Buildset, Item
 from tasks import tables as t
 from tasks.store.base import StoreBase, utc_now
-from tasks.store.rows import GRAPH, PROJECTS, Prefixed, build_of, buildset_of, item_of
+from tasks.store.rows import Prefixed, build_of, build_values, buildset_of, buildset_values, item_of
 
 
 class BuildStore(StoreBase):
@@ -25,18 +25,7 @@ class BuildStore(StoreBase):
             row = (await connection.execute(sa.select(t.buildsets).where(t.buildsets.c.item == buildset.item))).first()
             if row is not None:
                 return buildset_of(row)
-            await connection.execute(
-                insert(t.buildsets).values(
-                    id=buildset.id,
-                    item=buildset.item,
-                    created=buildset.created,
-                    projects=PROJECTS.dump_python(dict(buildset.projects), mode="json"),
-                    graph=None if buildset.graph is None else GRAPH.dump_python(buildset.graph, mode="json"),
-                    problem=buildset.problem,
-                    messages=list(buildset.messages),
-                    secrets=dict(buildset.secrets),
-                )
-            )
+            await connection.execute(insert(t.buildsets).values(buildset_values(buildset)))
             await self._tell(connection, "items", f"item:{buildset.item}", f"buildset:{buildset.id}")
             return buildset
 
@@ -109,24 +98,7 @@ class BuildStore(StoreBase):
     async def begin_build(self, build: Build) -> Build:
         """Keep a new attempt, unless that attempt of that round is known: then that one."""
         async with self._engine.begin() as connection:
-            await connection.execute(
-                insert(t.builds)
-                .values(
-                    id=build.id,
-                    buildset=build.buildset,
-                    job=build.job,
-                    round=build.round,
-                    attempt=build.attempt,
-                    voting=build.voting,
-                    flow_run=build.flow_run,
-                    created=build.created,
-                    started=build.started,
-                    ended=build.ended,
-                    result=build.result,
-                    message=build.message,
-                )
-                .on_conflict_do_nothing()
-            )
+            await connection.execute(insert(t.builds).values(build_values(build)).on_conflict_do_nothing())
             row = (
                 await connection.execute(
                     sa.select(t.builds).where(

@@ -15,7 +15,7 @@ from headgate.queues import CANCELLED
 from headgate.records import Item
 from tasks import tables as t
 from tasks.store.base import StoreBase, utc_now
-from tasks.store.rows import CHANGE, change_key, item_of
+from tasks.store.rows import item_of, item_values
 
 
 class ItemStore(StoreBase):
@@ -27,20 +27,7 @@ class ItemStore(StoreBase):
         topics = {"items", "queues"}
         async with self._engine.begin() as connection:
             for item in enqueue:
-                await connection.execute(
-                    insert(t.items)
-                    .values(
-                        id=item.id,
-                        tenant=item.tenant,
-                        pipeline=item.pipeline,
-                        project=item.project,
-                        change=CHANGE.dump_python(item.change, mode="json"),
-                        change_key=change_key(item.change),
-                        enqueued=item.enqueued,
-                        event=item.event,
-                    )
-                    .on_conflict_do_nothing(index_elements=[t.items.c.id])
-                )
+                await connection.execute(insert(t.items).values(item_values(item)).on_conflict_do_nothing(index_elements=[t.items.c.id]))
             for item_id, reason in dequeue:
                 await connection.execute(
                     sa.update(t.items).where(t.items.c.id == item_id, t.items.c.dequeued.is_(None)).values(dequeued=now, reason=reason)

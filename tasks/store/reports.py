@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from headgate.records import StoredReport
 from tasks import tables as t
 from tasks.store.base import StoreBase, utc_now
-from tasks.store.rows import report_of
+from tasks.store.rows import report_of, report_values
 
 
 class ReportStore(StoreBase):
@@ -17,19 +17,7 @@ class ReportStore(StoreBase):
     async def add_report(self, report: StoredReport) -> StoredReport:
         """Write down what is about to be said; a report of that id that is there already is returned as it is."""
         async with self._engine.begin() as connection:
-            await connection.execute(
-                insert(t.reports)
-                .values(
-                    id=report.id,
-                    item=report.item,
-                    buildset=report.buildset,
-                    kind=report.kind,
-                    message=report.message,
-                    labels=dict(report.labels),
-                    created=report.created,
-                )
-                .on_conflict_do_nothing()
-            )
+            await connection.execute(insert(t.reports).values(report_values(report)).on_conflict_do_nothing())
             row = (await connection.execute(sa.select(t.reports).where(t.reports.c.id == report.id))).one()
             return report_of(row)
 

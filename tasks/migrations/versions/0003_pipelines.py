@@ -29,10 +29,14 @@ def upgrade() -> None:
     op.execute("update buildsets set prepared = created, ended = items.dequeued from items where items.id = buildsets.item")
     op.create_index("ix_buildsets_live", "buildsets", ["item"], postgresql_where=sa.text("ended IS NULL"))
     op.create_index("ix_buildsets_flow_run", "buildsets", ["flow_run"])
+    given_up = sa.text("ended IS NOT NULL AND result = ''")
+    op.create_index("ix_buildsets_given_up", "buildsets", ["flow_run"], postgresql_where=given_up)
     op.add_column("builds", sa.Column("position", sa.Integer(), server_default="0", nullable=False))
     op.add_column("builds", _moment("cancelled"))
     op.drop_constraint("uq_builds_buildset_job_round_attempt", "builds")
-    op.create_unique_constraint("uq_builds_buildset_job_position_round_attempt", "builds", ["buildset", "job", "position", "round", "attempt"])
+    op.create_unique_constraint(
+        "uq_builds_buildset_job_position_round_attempt", "builds", ["buildset", "job", "position", "round", "attempt"]
+    )
     op.add_column("reports", sa.Column("sequence", sa.BigInteger(), sa.Identity(), nullable=False))
     op.create_unique_constraint("uq_reports_sequence", "reports", ["sequence"])
     for column in (_json("change", None), _json("reporters"), _flag("answer", "false"), _flag("by_flow", "false")):
@@ -78,6 +82,7 @@ def downgrade() -> None:
     op.drop_column("builds", "cancelled")
     op.drop_column("builds", "position")
     op.create_unique_constraint("uq_builds_buildset_job_round_attempt", "builds", ["buildset", "job", "round", "attempt"])
+    op.drop_index("ix_buildsets_given_up", "buildsets")
     op.drop_index("ix_buildsets_flow_run", "buildsets")
     op.drop_index("ix_buildsets_live", "buildsets")
     for column in ("result", "ended", "prepared", "flow_run", "comments", "takes_part", "changes", "ahead"):

@@ -1,0 +1,112 @@
+"""The loop around the passes, as Zuul's scheduler turns it: by tenant and pipeline, only where something happened, until all is quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from headgate.changes import Event
+from headgate.gating.facts import Facts
+from headgate.gating.happenings import (
+    Action,
+    AskedDequeue,
+    AskedEnqueue,
+    AskedPromote,
+    Happening,
+    Heard,
+    Notify,
+    Resumed,
+    SemaphoreFreed,
+    Superceded,
+)
+from headgate.gating.passes import pass_
+from headgate.gating.state import Key, Tenancy
+from headgate.triggers import fires
+
+FIRST = (AskedEnqueue, AskedDequeue, AskedPromote, Resumed, SemaphoreFreed)
+LAST = (Heard, Superceded)
+
+Do = Callable[[str, str, Action, list[Happening]], Happening | None]
+"""Does an action of a tenant's pipeline, decided in a pass that took in these happenings; what it returns the same pipeline has to know
+before any other is looked at."""
+
+
+def in_order(happenings: Iterable[Happening]) -> list[Happening]:
+    """What people asked, then results, then events."""
+    return sorted(happenings, key=lambda each: 0 if isinstance(each, FIRST) else 2 if isinstance(each, LAST) else 1)
+
+
+class Turning:
+    """All tenants, and what waits to be taken in by each of their pipelines. `tenancies` and `facts` may be replaced between turns."""
+
+    def __init__(self, do: Do) -> None:
+        self.tenancies: dict[str, Tenancy] = {}
+        self.facts: dict[str, Facts] = {}
+        self._do = do
+        self._inboxes: dict[str, dict[str, list[Happening]]] = {}
+        self._freed: set[str] = set()
+        self._events: list[tuple[Event, Key]] = []
+
+    def hear(self, event: Event, key: Key) -> None:
+        """An event about a change that the facts know."""
+        self._events.append((event, key))
+
+    def ask(self, tenant: str, pipeline: str, happening: Happening) -> None:
+        self._inboxes.setdefault(tenant, {}).setdefault(pipeline, []).append(happening)
+
+    def settle(self, now: datetime) -> None:
+        """Make passes until there is nothing left to take in."""
+        busy = True
+        while busy:
+            busy = False
+            for tenant in self.facts:
+                busy = self._turn(tenant, now) or busy
+            self._events.clear()
+
+    def _turn(self, tenant: str, now: datetime) -> bool:
+        pipelines = self.facts[tenant].layout.pipelines
+        if tenant in self._freed:
+            self._freed.discard(tenant)
+            for pipeline in pipelines:
+                self.ask(tenant, pipeline, SemaphoreFreed())
+        for event, key in self._events:
+            self._forward(tenant, event, key, now)
+        busy = bool(self._events)
+        for pipeline in pipelines:
+            happenings = self._inboxes.get(tenant, {}).pop(pipeline, [])
+            while happenings:
+                busy = True
+                happenings = self._pass(tenant, pipeline, in_order(happenings), now)
+        return busy
+
+    def _forward(self, tenant: str, event: Event, key: Key, now: datetime) -> None:
+        """Give an event to the pipelines that it triggers, or that have the change or something it needs."""
+        facts = self.facts[tenant]
+        if facts.project(key) not in facts.layout.projects.by_canonical:
+            return
+        known = facts.known(key)
+        about = {change[:2] for change in (key, *known.needs)}
+        there = _changes_in(self.tenancies[tenant])
+        for name, pipeline in facts.layout.pipelines.items():
+            if about & there.get(name, set()) or fires(pipeline, event, known.change, now):
+                self.ask(tenant, name, Heard(event, key))
+
+    def _pass(self, tenant: str, pipeline: str, happenings: list[Happening], now: datetime) -> list[Happening]:
+        self.tenancies[tenant], actions = pass_(self.tenancies[tenant], pipeline, happenings, self.facts[tenant], now)
+        at_once: list[Happening] = []
+        for action in actions:
+            if isinstance(action, Notify):
+                self._notify(tenant, action)
+            elif (answer := self._do(tenant, pipeline, action, happenings)) is not None:
+                at_once.append(answer)
+        return at_once
+
+    def _notify(self, tenant: str, notify: Notify) -> None:
+        if isinstance(notify.happening, SemaphoreFreed):
+            self._freed.add(tenant)
+        else:
+            self.ask(tenant, notify.pipeline, notify.happening)
+
+
+def _changes_in(tenancy: Tenancy) -> Mapping[str, set[tuple[str, int]]]:
+    return {name: {change[:2] for item in state.items.values() for change in item.changes} for name, state in tenancy.pipelines.items()}
