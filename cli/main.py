@@ -30,6 +30,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.reruns": ("rerun",),
     "cli.keys": ("key",),
     "cli.console": ("console",),
+    "cli.trying": ("try",),
     "cli.configuration": ("check", "jobs", "explain", "diff", "schema", "encrypt"),
     "cli.jenkins": ("import",),
     "cli.simulate": ("simulate",),

@@ -21,6 +21,7 @@ import asyncio
 import contextlib
 import shutil
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -202,8 +203,9 @@ class Build:
             put(self.plan.directory / ".console", self.logs / JOB_OUTPUT)
 
 
-async def run_build(plan: BuildPlan) -> BuildOutcome:
-    """The whole build. Unreachable nodes are an attempt like any other; cancelled, it plays the cleanup playbooks and is cancelled then."""
+async def run_build(plan: BuildPlan, before_end: Callable[[Build], Awaitable[None]] | None = None) -> BuildOutcome:
+    """The whole build. Unreachable nodes are an attempt like any other; cancelled, it plays the cleanup playbooks and is cancelled then.
+    `before_end` is awaited after the last playbook, while what the job left running still runs."""
     build = Build(plan)
     lost = False
     try:
@@ -214,6 +216,8 @@ async def run_build(plan: BuildPlan) -> BuildOutcome:
             lost = True
         while not lost and (step := following(plan.job, build.played)) is not None:
             await build.play(*step)
+        if before_end is not None:
+            await before_end(build)
     except asyncio.CancelledError:
         build.console.say("CANCELLED")
         while (step := following(plan.job, build.played, cancelled=True)) is not None:

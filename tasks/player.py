@@ -26,7 +26,7 @@ from tasks.build_sandboxes import USER, Sandboxes, home_inside, local_homes
 from tasks.console import BuildConsole
 from tasks.playbook_runner import PlaybookEnd, in_own_thread, run
 from tasks.redaction import texts
-from tasks.sandbox import environment
+from tasks.sandbox import Sandbox, environment
 from tasks.yaml_text import as_yaml
 from tasks.zygote import PLUGINS, Zygote, ansible_environment, zygote
 
@@ -79,6 +79,11 @@ class Player:
             playbook_file(playbook, self._exports)
             self._roles[playbook] = role_paths(playbook, self._exports, plan.directory / "ansible")
         self._zygote = await zygote()
+
+    async def sandbox(self) -> Sandbox:
+        """The sandbox of the job's own playbooks. Raises `SandboxProblem`."""
+        assert self._zygote is not None
+        return self.sandboxes.any or await self.sandboxes.of(False, self._zygote)
 
     async def play(self, number: int, phase: Phase, playbook: Playbook, variables: Mapping[str, Any]) -> PlaybookEnd:
         """Play the build's playbook number `number`; `variables` lie over every other. Cancelled, everything in the sandboxes is killed

@@ -54,6 +54,8 @@ class Watcher:
     def close(self) -> None:
         if self._task and self._inotify:
             self._task.cancel()
+            with suppress(RuntimeError):  # no loop runs any more
+                asyncio.get_running_loop().remove_reader(self._inotify.fd)
             self._inotify.close()
             self._task = self._inotify = None
 
