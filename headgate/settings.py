@@ -69,6 +69,17 @@ class WorkerSettings(Section):
     """Job runs at once in one worker."""
     job_disk: int = Field(20_000, ge=0)
     """Megabytes one job may fill on the worker's disk; 0 for no limit."""
+    images: int = Field(1, ge=0)
+    """Image builds and uploads at once in one worker; 0 for a worker on a machine that cannot build."""
+
+
+class ImagesSettings(Section):
+    dir: Path | None = None
+    """Where builds, their logs and caches are kept; `images` in the state directory unless said."""
+    elements: tuple[Path, ...] = ()
+    """Directories of diskimage-builder elements, searched before Headgate's own."""
+    logs: int = Field(7, ge=1)
+    """Of every image, so many builds whose files are gone are remembered with their logs."""
 
 
 class Settings(Section):
@@ -80,6 +91,8 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     connections: tuple[dict[str, Any], ...] = Field(min_length=1)
     providers: tuple[dict[str, Any], ...] = ()
+    images: ImagesSettings = ImagesSettings()
+    diskimages: tuple[dict[str, Any], ...] = ()
     keep_days: int = Field(90, ge=1)
     """Left items, their builds and logs are deleted after that many days."""
     directory: Path = Path()
@@ -95,6 +108,10 @@ class Settings(Section):
     @property
     def state(self) -> Path:
         return (self.directory / self.state_dir).resolve()
+
+    @property
+    def image_directory(self) -> Path:
+        return (self.directory / self.images.dir).resolve() if self.images.dir is not None else self.state / "images"
 
     @property
     def tenant_file(self) -> Path:

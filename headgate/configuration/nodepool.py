@@ -6,7 +6,8 @@ name, so that nothing is silently lost.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -57,7 +58,7 @@ class DiskImage(_Model):
     dib_cmd: str = "disk-image-create"
     metadata: dict[str, Any] = Field(default_factory=dict)
     delete_after_upload: bool = False
-    keep_formats: bool = False
+    keep_formats: tuple[str, ...] = ()
 
 
 class ProviderImage(_Model):
@@ -195,22 +196,30 @@ class NodepoolFile(_Model):
 
     def image(self, name: str) -> DiskImage:
         """A disk image with everything it inherits. Raises `LookupError` for an unknown one or a circle."""
-        known = {image.name: image for image in self.diskimages}
-        chain: list[DiskImage] = []
-        at: str | None = name
-        while at is not None:
-            if at not in known or known[at] in chain:
-                raise LookupError(f'no disk image "{at}"' if at not in known else f'the disk image "{at}" inherits from itself')
-            chain.insert(0, known[at])
-            at = known[at].parent
-        values: dict[str, Any] = {}
-        for image in chain:
-            said = {key: getattr(image, key) for key in image.model_fields_set}
-            said["elements"] = (*values.get("elements", ()), *image.elements)
-            said["env_vars"] = {**values.get("env_vars", {}), **image.env_vars}
-            values |= said
-        values |= {"name": name, "abstract": known[name].abstract, "parent": known[name].parent}
-        return DiskImage.model_validate(values)
+        return inherited(self.diskimages, name)
+
+
+Image = TypeVar("Image", bound=DiskImage)
+
+
+def inherited(images: Iterable[Image], name: str) -> Image:
+    """The image called `name` with everything it inherits. Raises `LookupError` for an unknown one or a circle."""
+    known = {image.name: image for image in images}
+    chain: list[Image] = []
+    at: str | None = name
+    while at is not None:
+        if at not in known or known[at] in chain:
+            raise LookupError(f'no disk image "{at}"' if at not in known else f'the disk image "{at}" inherits from itself')
+        chain.insert(0, known[at])
+        at = known[at].parent
+    values: dict[str, Any] = {}
+    for image in chain:
+        said = {key: getattr(image, key) for key in image.model_fields_set}
+        said["elements"] = (*values.get("elements", ()), *image.elements)
+        said["env_vars"] = {**values.get("env_vars", {}), **image.env_vars}
+        values |= said
+    values |= {"name": name, "abstract": known[name].abstract, "parent": known[name].parent}
+    return type(known[name]).model_validate(values)
 
 
 def parse_nodepool(text: str, path: str = "nodepool.yaml") -> NodepoolFile:
