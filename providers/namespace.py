@@ -147,7 +147,8 @@ class NamespaceProvider:
     async def _launch(self, spec: NodeSpec, label: NamespaceLabel, tree: Path, user: _User, lock: int) -> Node:
         host_key = asyncssh.generate_private_key("ssh-ed25519")
         place = self._take_place(spec)
-        firewall = asyncio.create_task(namespace_network.protect(self.settings.network, self.settings.firewall, self.settings.internet))
+        settings = self.settings
+        firewall = asyncio.create_task(namespace_network.protect(settings.network, place.bridge, settings.firewall, settings.internet))
         try:
             directory = self._directory / spec.id
             for name in ("upper", "work", "root", "tree"):

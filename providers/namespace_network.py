@@ -114,7 +114,7 @@ def resolvers() -> str:
     return "".join(f"{line}\n" for line in lines if not line.startswith("nameserver 127.") and not line.startswith("nameserver ::1"))
 
 
-async def protect(network: IPv4Network, firewall: bool, internet: bool) -> None:
+async def protect(network: IPv4Network, bridge: str, firewall: bool, internet: bool) -> None:
     """Nodes start no connection to this machine and none to nodes of other requests; outwards they are seen as this machine, with
     `internet`, or nothing. Repeatable: it replaces what is there. Raises `LaunchFailed`."""
     if not firewall:
@@ -125,7 +125,7 @@ async def protect(network: IPv4Network, firewall: bool, internet: bool) -> None:
             "install it, or set firewall: false if something else does that"
         )
     table = f"headgate_{str(network.network_address).replace('.', '_')}"
-    rules = _RULES.format(table=table, network=network, outwards="accept" if internet else "drop")
+    rules = _RULES.format(table=table, network=network, bridge=bridge, outwards="accept" if internet else "drop")
     if internet and FORWARDING.read_text().strip() != "1":
         FORWARDING.write_text("1\n")
     process = await asyncio.create_subprocess_exec(
@@ -138,10 +138,15 @@ async def protect(network: IPv4Network, firewall: bool, internet: bool) -> None:
         )
 
 
+# bridges pass what stays within them through here too where the kernel is told so (bridge-nf-call-iptables)
 _RULES = """
 add table inet {table}
 flush table inet {table}
 table inet {table} {{
+    set within {{
+        type ifname . ifname
+        elements = {{ "{bridge}" . "{bridge}" }}
+    }}
     chain input {{
         type filter hook input priority -10; policy accept;
         iifname "hgb*" ct state established,related accept
@@ -150,6 +155,7 @@ table inet {table} {{
     }}
     chain forward {{
         type filter hook forward priority -10; policy accept;
+        iifname . oifname @within accept
         iifname "hgb*" oifname "hgb*" drop
         iifname "hgb*" ip saddr != {network} drop
         iifname "hgb*" meta nfproto ipv6 drop

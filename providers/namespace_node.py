@@ -99,7 +99,7 @@ class Starting:
         if first == 0:
             os.close(to_node[1])
             os.close(from_node[0])
-            Node(self.order, self.root, to_node[0], from_node[1]).run()
+            Node(self.order, to_node[0], from_node[1]).run()
         os.close(to_node[0])
         os.close(from_node[1])
         self._expect(from_node[0], b"u")
@@ -126,6 +126,7 @@ class Starting:
     def _mount(self, namespace: int) -> None:
         first, lower = self.order["first_id"], f"{self.directory}/tree"
         mount_shifted(self.order["tree"], lower, namespace)
+        os.chmod(self.directory, 0o711)
         for name in ("upper", "work"):
             os.chown(f"{self.directory}/{name}", first, first)
         os.chmod(f"{self.directory}/upper", 0o755)
@@ -170,9 +171,8 @@ class Starting:
 class Node:
     """The node's side: from a process without any namespace to its first process."""
 
-    def __init__(self, order: dict[str, Any], root: str, words: int, answers: int) -> None:
+    def __init__(self, order: dict[str, Any], words: int, answers: int) -> None:
         self.order = order
-        self.root = root
         self.words = words
         self.answers = answers
 
@@ -189,6 +189,7 @@ class Node:
 
     def _unshare(self) -> None:
         os.setsid()
+        os.chdir(self.order["directory"])  # while we may: the node's root has no way to here
         call("unshare users", libc.unshare(NEW_USER))
         os.write(self.answers, b"u")
         self._wait(b"m")
@@ -205,7 +206,7 @@ class Node:
         self._become()
 
     def _enter(self) -> None:
-        root = self.root
+        root = "root"
         mount(root, root, flags=BIND | RECURSIVE)  # a mount of our own: those that came with the namespace cannot be moved
         mount("proc", f"{root}/proc", "proc", NO_SUID | NO_DEVICES | NO_EXECUTE)
         mount("sysfs", f"{root}/sys", "sysfs", NO_SUID | NO_DEVICES | NO_EXECUTE | READ_ONLY)

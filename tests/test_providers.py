@@ -18,6 +18,7 @@ from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSp
 from providers.fake import FakeCloud, FakeProvider, FakeSettings
 from providers.local import LocalProvider, remove_tree
 from providers.static import StaticProvider
+from tests.services import machines
 from tests.services.sshd import SshNode, free_port, sshd_node
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
@@ -68,7 +69,7 @@ def static(sshd: SshNode, tmp_path: Path, **more: object) -> StaticProvider:
     return made
 
 
-@pytest.fixture(params=["fake", "local", pytest.param("static", marks=pytest.mark.slow)])
+@pytest.fixture(params=["fake", "local", *(pytest.param(name, marks=pytest.mark.slow) for name in ("static", "namespace"))])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "fake":
         cloud = FakeCloud()
@@ -77,17 +78,38 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "local":
         entry = {"name": "here", "driver": "local", "labels": ["small"], "max-servers": 2}
         return Place(lambda: registry.create(entry, tmp_path / "state"))
+    if request.param == "namespace":
+        return request.getfixturevalue("namespace_place")  # type: ignore[no-any-return]  # the fixture below
     service: SshNode = request.getfixturevalue("sshd")
     return Place(lambda: static(service, tmp_path))
 
 
-async def log_in(node: Node) -> str:
+@pytest.fixture
+def namespace_place(tmp_path: Path) -> Iterator[Place]:
+    entry = {
+        "name": "here",
+        "driver": "namespace",
+        "labels": [{"name": "small", "tree": str(machines.tree()), "cores": 1, "ram": 512}],
+        "max-servers": 2,
+    }
+    yield Place(lambda: registry.create(entry, tmp_path / "state"))
+    asyncio.run(destroy_all(registry.create(entry, tmp_path / "state")))
+
+
+async def destroy_all(provider: Provider) -> None:
+    for owner in ("headgate-test", "somebody-else"):
+        for node_id in await provider.owned(owner):
+            await provider.destroy(node_id)
+    await provider.close()
+
+
+async def log_in(node: Node, command: str = "") -> str:
     """What a job would do first: log in with the build's key, the host key verified, and run the node's Python."""
     keys = [asyncssh.import_public_key(key) for key in node.host_keys]
     async with asyncssh.connect(
         node.host, node.port, username=node.username, client_keys=[KEY], known_hosts=(keys, [], []), agent_path=None, config=None
     ) as connection:
-        done = await connection.run(f"{node.python_path} -c 'print(1 + 1)'", check=True)
+        done = await connection.run(command or f"{node.python_path} -c 'print(1 + 1)'", check=True)
         return str(done.stdout).strip()
 
 
@@ -112,6 +134,15 @@ class TestContract:
         assert node.username
         if not isinstance(provider, FakeProvider):
             assert await log_in(node) == "2"
+
+    async def test_nodes_of_one_request_reach_each_other(self, place: Place) -> None:
+        provider = place.provider()
+        one, other = await asyncio.gather(*(provider.launch(spec(number, request="both")) for number in (1, 2)))
+        if one.connection == "local" or isinstance(provider, FakeProvider):
+            return
+        address, port = (other.private_ipv4, 22) if other.private_ipv4 else (other.host, other.port)
+        look = f"{one.python_path} -c 'import socket; print(socket.create_connection((\"{address}\", {port}), 30).recv(4).decode())'"
+        assert await log_in(one, look) == "SSH-"
 
     async def test_launching_again_returns_the_same_node(self, place: Place) -> None:
         first = await place.provider().launch(spec())
