@@ -71,14 +71,14 @@ class Merger:
     def _in_conflict(self, wanted: Prepare, refs: tuple[Ref, ...], pipeline: str, facts: Knowledge) -> Prepared:
         """Nobody knows the layout, so the tenant's stands for it, and without a configuration change even for the graph."""
         part = any(takes_part(facts.layout, ref, pipeline) for ref in refs)
-        if not part or not wanted.live or any(_touches_configuration(key, facts) for key in wanted.changes):
+        if not part or not wanted.live or any(touches_configuration(key, facts) for key in wanted.changes):
             return Prepared(wanted.buildset, None, part, conflict=True)
         frozen = _frozen(wanted.buildset, facts.layout, facts.layout, refs, pipeline, part)
         return Prepared(wanted.buildset, frozen.graph, part, True, frozen.config_error)
 
     def _layout(self, facts: Knowledge, heads: Heads, tested: Iterable[Key], own: tuple[Key, ...]) -> tuple[Layout, str]:
         """The layout with the configuration of all changes under test, and what is wrong with it that these brought."""
-        keys = [key for key in tested if _touches_configuration(key, facts)]
+        keys = [key for key in tested if touches_configuration(key, facts)]
         if not keys:
             return facts.layout, ""
         files = [each for place in dict.fromkeys(_place(key, facts) for key in keys) for each in self._files(facts, heads, place)]
@@ -123,7 +123,8 @@ def _new_errors(layout: Layout, facts: Knowledge, own: tuple[Key, ...]) -> list[
     ]
 
 
-def _touches_configuration(key: Key, facts: Knowledge) -> bool:
+def touches_configuration(key: Key, facts: Knowledge) -> bool:
+    """Does a change touch what this tenant reads as configuration?"""
     known = facts.layout.projects.by_canonical.get(facts.project(key))
     files = facts.reading.known(key).change.files
     return known is not None and any(rank(known.settings, path) is not None for path in files)

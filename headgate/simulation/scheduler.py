@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -31,10 +31,12 @@ from headgate.gating import (
     job_key,
     pass_,
 )
+from headgate.gating.reconfiguration import reconfigure
 from headgate.simulation.executor import Executor, Running
 from headgate.simulation.gerrit import CI_ACCOUNT, CONNECTION, Gerrit
 from headgate.simulation.knowledge import Knowledge, Reading
-from headgate.simulation.merger import Merger, messages_of
+from headgate.simulation.loading import Loader
+from headgate.simulation.merger import Merger, messages_of, touches_configuration
 from headgate.simulation.setting import Setting
 from headgate.triggers import fires
 
@@ -56,7 +58,8 @@ class Scheduler:
     gerrit: Gerrit
     executor: Executor
     reading: Reading
-    knowledge: Mapping[str, Knowledge] = field(init=False)
+    knowledge: dict[str, Knowledge] = field(init=False)
+    loader: Loader = field(init=False)
     tenancies: dict[str, Tenancy] = field(init=False)
     inboxes: dict[str, Inbox] = field(init=False)
     freed: set[str] = field(default_factory=set)
@@ -70,6 +73,7 @@ class Scheduler:
         self.tenancies = {name: Tenancy() for name in self.knowledge}
         self.inboxes = {name: {} for name in self.knowledge}
         self.merger = Merger(self.gerrit.repositories)
+        self.loader = Loader.of(self.setting.trees)
 
     def hear(self, event: Event, key: Key) -> None:
         self.refresh(key)
@@ -101,20 +105,37 @@ class Scheduler:
             self.events.clear()
 
     def _turn(self, tenant: str, now: datetime) -> bool:
-        layout = self.knowledge[tenant].layout
         if tenant in self.freed:
             self.freed.discard(tenant)
-            for pipeline in layout.pipelines:
-                self.ask(tenant, pipeline, SemaphoreFreed())
+            self._wake(tenant)
         for event, key in self.events:
             self._forward(tenant, event, key, now)
+        for event, key in self.events:
+            if event.type == "change-merged" and touches_configuration(key, self.knowledge[tenant]):
+                self._reconfigure(tenant, key, now)
         busy = bool(self.events)
-        for pipeline in layout.pipelines:
+        for pipeline in self.knowledge[tenant].layout.pipelines:
             happenings = self.inboxes[tenant].pop(pipeline, [])
             while happenings:
                 busy = True
                 happenings = self._pass(tenant, pipeline, happenings, now)
         return busy
+
+    def _wake(self, tenant: str) -> None:
+        """Let every pipeline look at its items again."""
+        for pipeline in self.knowledge[tenant].layout.pipelines:
+            self.ask(tenant, pipeline, SemaphoreFreed())
+
+    def _reconfigure(self, tenant: str, merged: Key, now: datetime) -> None:
+        """Read the configuration of the branch on which a change was merged, and go on under the tenant's new layout."""
+        former = self.knowledge[tenant]
+        place = (former.project(merged), former.known(merged).change.branch)
+        self.loader.read_again(place, self.gerrit.repositories.head(place).tree)
+        self.knowledge[tenant] = Knowledge(self.loader.layout(former.layout), self.reading, self.setting.web_root)
+        self.tenancies[tenant], actions = reconfigure(self.tenancies[tenant], self.knowledge[tenant], now)
+        for action in actions:
+            self._do(tenant, "", action, now)
+        self._wake(tenant)
 
     def _forward(self, tenant: str, event: Event, key: Key, now: datetime) -> None:
         """Give an event to the pipelines that it triggers, or that have the change or something it needs."""
