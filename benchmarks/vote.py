@@ -64,34 +64,38 @@ class World:
         self.root, self.store, self.process, self.node = root, store, process, node
         self.count = 0
 
-    def commit(self, project: str, changes: int) -> None:
+    def commit(self, project: str, changes: int) -> list[str]:
+        """Changes that do not depend on each other; they are what to push."""
         clone = self.root / project
-        git(clone, "checkout", "-q", "--detach", "origin/main")
+        refs = []
         for _ in range(changes):
+            git(clone, "checkout", "-q", "--detach", "origin/main")
             self.count += 1
             (clone / f"file-{self.count}").write_text("x")
             git(clone, "add", "-A")
             git(clone, "commit", "-q", "-m", f"Change {self.count}\n\nChange-Id: I{self.count:040x}")
+            git(clone, "tag", f"change-{self.count}")
+            refs.append(f"change-{self.count}:refs/for/main%topic=change-{self.count}")
+        return refs
 
     async def vote(self, project: str, changes: int = 1) -> tuple[float, float]:
         """Seconds from the end of the push until all votes are there; and until the first is."""
-        self.commit(project, changes)
+        refs = self.commit(project, changes)
         before = len(await self.store.items())
-        git(self.root / project, "push", "-q", "origin", "HEAD:refs/for/main")
+        git(self.root / project, "push", "-q", "origin", *refs)
         began = time.monotonic()
         first = 0.0
         async with self.store.watch("items") as changed:
             while True:
                 changed.clear()
-                items = (await self.store.items())[before:]
-                done = [item for item in items if item.reason == "reported"]
+                done = (await self.store.told_items())[before:]
                 if done and not first:
                     first = time.monotonic() - began
                 if len(done) >= changes:
                     break
                 await changed.wait()
         took = time.monotonic() - began
-        for item in items:
+        for item in done:
             reports = await self.store.reports(item.id)
             assert [report.kind for report in reports] == ["SUCCESS"], "\n".join(report.message for report in reports)
         return took, first

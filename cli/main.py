@@ -28,6 +28,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.running": ("up", "worker"),
     "cli.demo": ("demo",),
     "cli.reruns": ("rerun",),
+    "cli.queues": ("status", "queues", "enqueue", "dequeue", "promote"),
     "cli.keys": ("key",),
     "cli.console": ("console",),
     "cli.trying": ("try",),

@@ -58,7 +58,7 @@ class Story:
                     buildset = await store.buildset_of(item.id)
                     for build in await store.builds(buildset.id) if buildset is not None else []:
                         self._show(item, build)
-                reported = [item for item in items if item.reason == "reported"]
+                reported = await store.told_items()
                 if len(reported) >= count:
                     await asyncio.gather(*self._consoles)
                     return reported

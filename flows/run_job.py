@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from flows.cancellation import cancellable
 from flows.provision_nodes import NodeFailure, provision_nodes, release_nodes
@@ -23,8 +24,7 @@ from headgate.builds import CANCELED, SUCCESS, results
 from headgate.frozen_secrets import SecretProblem
 from headgate.jobs import FrozenJob, Nodeset, Playbook
 from headgate.nodes import PRECEDENCES
-from headgate.queues import CANCELLED
-from headgate.records import Build, Buildset, Item
+from headgate.records import CANCELLED, Build, Buildset, Item
 from headgate.results import Outcome, Phase, Played, Verdict, following, succeeded, verdict
 from headgate.returned import descendants, pauses, warnings_of
 from providers.base import Node
@@ -45,15 +45,18 @@ LOST = "the worker that ran it is gone"
 
 @flow(name="run-job", validate_parameters=False)
 @cancellable
-async def run_job(buildset: str, job: str) -> State[Any]:
+async def run_job(buildset: str, job: str, position: int = 0) -> State[Any]:
     """Run one job until it has a result."""
     this = await runtime()
     found = await this.store.buildset(buildset)
     item = await this.store.item(found.item) if found is not None else None
-    if found is None or item is None or found.graph is None or job not in found.graph.names:
+    frozen = found.graph.find(job, position) if found is not None and found.graph is not None else None
+    if found is None or item is None or frozen is None:
         return Failed(message=f"There is no job {job} in a buildset {buildset}.")
-    frozen = found.graph[job]
-    round, attempt = await next_attempt(this, found, frozen)
+    this_try = await next_attempt(this, found, frozen)
+    if this_try is None:
+        return Cancelled(message="Its result is not wanted any more.")
+    round, attempt = this_try
     while True:
         build = await begin(this, found, frozen, round, attempt)
         ended = await Attempt(this, item, found, frozen, build).run()
@@ -66,12 +69,17 @@ async def run_job(buildset: str, job: str) -> State[Any]:
     return Failed(message=f"{ended.result}: {where}")
 
 
-async def next_attempt(this: Runtime, buildset: Buildset, job: FrozenJob) -> tuple[int, int]:
-    """Which round and attempt this run of the flow begins with; an attempt that was left unfinished is ended as lost."""
-    builds = [build for build in await this.store.builds(buildset.id) if build.job == job.name]
+async def next_attempt(this: Runtime, buildset: Buildset, job: FrozenJob) -> tuple[int, int] | None:
+    """Which round and attempt this run of the flow begins with; an attempt that was left unfinished is ended as lost. None: the job was
+    stopped by what decides about its change."""
+    builds = [build for build in await this.store.builds(buildset.id) if build.job == job.name and build.position in job.changes]
     if not builds:
         return 1, 1
     last = max(builds, key=lambda build: (build.round, build.attempt))
+    if last.cancelled is not None:
+        return None
+    if last.flow_run is None and last.ended is None:
+        return last.round, last.attempt
     if last.result is not None or last.message == CANCELLED:
         return last.round + 1, 1
     if last.ended is None:
@@ -85,7 +93,7 @@ async def begin(this: Runtime, buildset: Buildset, job: FrozenJob, round: int, a
     context = FlowRunContext.get()
     flow_run = str(context.flow_run.id) if context is not None and context.flow_run is not None else None
     now = datetime.now(UTC)
-    return await this.store.begin_build(
+    build = await this.store.begin_build(
         Build(
             id=new_id(),
             buildset=buildset.id,
@@ -95,8 +103,12 @@ async def begin(this: Runtime, buildset: Buildset, job: FrozenJob, round: int, a
             created=now,
             flow_run=flow_run,
             round=round,
+            position=job.changes[0],
         )
     )
+    if build.flow_run is None and await this.store.start_build(build.id, flow_run):
+        build = replace(build, flow_run=flow_run)
+    return build
 
 
 @effect(

@@ -5,6 +5,8 @@ Law: a job's override-checkout of the project wins, then its own, where the proj
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from headgate.inventory import ProjectState
 from headgate.jobs import FrozenJob
 from headgate.records import Buildset
@@ -20,11 +22,11 @@ def checkout(job: FrozenJob, buildset: Buildset, canonical: str) -> tuple[str, s
     return project.branch, project.commit, "zuul branch"
 
 
-def project_states(job: FrozenJob, buildset: Buildset, own: str) -> tuple[ProjectState, ...]:
-    """The repositories of the job's workspace: its change's own and those it requires."""
+def project_states(job: FrozenJob, buildset: Buildset, own: str, tested: Iterable[str] = ()) -> tuple[ProjectState, ...]:
+    """The repositories of the job's workspace: its change's own, those of all changes under test, and those it requires."""
     required = {one.name for one in job.required_projects}
     states = []
-    for canonical in dict.fromkeys([own, *required]):
+    for canonical in dict.fromkeys([own, *tested, *sorted(required)]):
         branch, commit, why = checkout(job, buildset, canonical)
         states.append(ProjectState(canonical, commit, branch, why, canonical in required))
     return tuple(states)

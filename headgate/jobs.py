@@ -166,6 +166,10 @@ class JobGraph:
                 return job
         raise KeyError(name)
 
+    def find(self, name: str, position: int) -> FrozenJob | None:
+        """The job of that name that runs for the item's change at `position`; in a cycle several may have one name."""
+        return next((job for job in self.jobs if job.name == name and position in job.changes), None)
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(job.name for job in self.jobs)

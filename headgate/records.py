@@ -1,7 +1,7 @@
 """The facts the store keeps, as values: items, buildsets, builds, node requests, nodes, reports.
 
 They say what happened, with times in UTC. Whatever can be computed from them (is an item done? what may be reported?) is computed by the
-rules in `headgate.builds` and `headgate.queues`, and stored nowhere.
+rules in `headgate.builds` and `headgate.gating`, and stored nowhere.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Item:
         return self.dequeued is None
 
 
+REPORTED = "reported"
+"""Why an item left that was tested to its end and said so."""
+CANCELLED = "its run was cancelled"
+"""Why an item left whose run somebody cancelled in Prefect: the one reason from which Retry brings it back."""
 GIVEN_UP = "DEQUEUED"
 """The result of a buildset that was not tested to its end: its item left, or is tested on something else now."""
 

@@ -25,12 +25,12 @@ def report_id(buildset: Buildset, result: str, builds: Iterable[Build]) -> str:
 
 
 def duration(total: float) -> str:
-    """Seconds as Zuul's reports write them: `07s`, `3m 07s`, `1h 03m 07s`."""
-    minutes, rest = divmod(round(total), 60)
+    """Seconds as Zuul's reports write them: `7s`, `3m 07s`, `1h 03m 07s`."""
+    minutes, rest = divmod(int(total), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours}h {minutes:02d}m {rest:02d}s"
-    return f"{minutes}m {rest:02d}s" if minutes else f"{rest:02d}s"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
 
 
 def _shown(job: FrozenJob, result: str) -> str:

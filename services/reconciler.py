@@ -19,6 +19,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from sqlalchemy.exc import SQLAlchemyError
 
+from flows.gerrit_trigger import leave
 from flows.registry import POOLS
 from headgate.builds import SUCCESS
 from tasks.prefect_api import ALL_RUNS, create_run, finish_run, mark_crashed, start_again
@@ -127,8 +128,9 @@ class Reconciler:
         return found
 
     async def _stuck_items(self) -> bool:
-        """Live items whose run has ended without a report: it starts again, unless somebody cancelled it before it began."""
-        live = {UUID(item.flow_run): item for item in await self._store.live_items() if item.flow_run is not None}
+        """Buildsets under test whose run has ended: it starts again, unless somebody cancelled it before it began; then their item leaves.
+        Of those that ended since, the scheduler says what the run has left unsaid."""
+        live = {UUID(run): buildset for run, buildset in (await self._store.live_buildsets()).items()}
         if not live:
             return False
         over = FlowRunFilterState(
@@ -138,8 +140,8 @@ class Reconciler:
         found = False
         for run in runs:
             if run.state is not None and run.state.is_cancelled():
-                await self._store.leave_cancelled(live[run.id].id)
+                await leave(self._runtime, live[run.id])
                 continue
-            logger.warning("The run of %s ended without a report; it starts again.", live[run.id].change)
+            logger.warning("The run '%s' ended without a report; it starts again.", run.name)
             found |= await start_again(self._runtime.prefect, run.id, "It ended without a report.")
         return found

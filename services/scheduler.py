@@ -1,8 +1,8 @@
-"""The scheduler: events in, passes over the queues, runs started and stopped; and the reconciler that makes crashes normal.
+"""The scheduler: events in, turns over the pipelines, runs started and stopped; and the reconciler that makes crashes normal.
 
-One scheduler works at a time (a lease); another one waits to take over. A pass is short and repeatable: load what is new and what is live,
-decide (`headgate.queues`), save, then act. It runs when something changed, never by the clock. The reconciler compares the store with what
-Prefect knows and with which workers are alive.
+One scheduler works at a time (a lease); another one waits to take over. A turn is short and repeatable: read what is new, decide
+(`headgate.gating`), keep all of it at once, then act. It is made when something happened, never by the clock. What was to be done and was
+not, because of a crash, is found in the store again.
 """
 
 from __future__ import annotations
@@ -12,30 +12,35 @@ import logging
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import httpx
 from prefect.exceptions import ObjectNotFound
 from sqlalchemy.exc import SQLAlchemyError
 
-from headgate.changes import Change, Event
+from headgate.changes import Event
 from headgate.configuration import Layout
+from headgate.gating import AskedDequeue, AskedEnqueue, AskedPromote, Key, Tenancy
+from headgate.gating.knowledge import Knowledge
+from headgate.gating.state import Preparation
 from headgate.problems import Problem
-from headgate.queues import MANAGERS, CancelItem, StartItem, actions, decide
-from headgate.records import Item
+from headgate.records import Command, CommandKind
+from services.actions import Actions
 from services.reconciler import Reconciler
+from services.turns import Turns
 from tasks.connections import Connection, ConnectionProblem
 from tasks.database import Lease
-from tasks.prefect_api import cancel_run, create_run, runs_topic
+from tasks.readings import Readings
 from tasks.runtime import Runtime
-from tasks.store import new_id
+from tasks.store import FACTS, Turn
 
 logger = logging.getLogger("headgate.scheduler")
 
 RETRY_SECONDS = 2.0
-"""Pause before a pass that met a broken outside is tried again."""
+"""Pause before a turn that met a broken outside is tried again."""
 READING_EVENTS = frozenset({"change-merged", "ref-updated"})
 """Events after which a project's configuration may be another one."""
+OUTSIDE = (Problem, ConnectionProblem, OSError, SQLAlchemyError, httpx.HTTPError, ObjectNotFound)
+"""What may go wrong with everything outside: said, and tried again."""
 
 
 class Scheduler:
@@ -44,10 +49,13 @@ class Scheduler:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._store = runtime.store
-        self._layouts: dict[str, Layout] = {}
+        self._readings = Readings(runtime.connections)
+        self._turns = Turns(runtime.settings.web_url)
+        self._actions = Actions(runtime)
         self.reconciler = Reconciler(runtime)
         self.ready = asyncio.Event()
         self._began = datetime.now(UTC)
+        self._loaded = False
 
     async def run(self) -> None:
         """Wait for the lease, then work until cancelled. Raises a `Problem` when the configuration cannot be read at all."""
@@ -59,7 +67,7 @@ class Scheduler:
                 asyncio.create_task(self._listen(connection), name=f"events of {name}")
                 for name, connection in self._runtime.connections.items()
             ]
-            loops.append(asyncio.create_task(self._passes(), name="passes"))
+            loops.append(asyncio.create_task(self._make_turns(), name="turns"))
             loops.append(asyncio.create_task(self.reconciler.run(), name="reconciler"))
             loops.append(asyncio.create_task(lease.lost.wait(), name="lease"))
             self.ready.set()
@@ -71,6 +79,7 @@ class Scheduler:
                 for task in loops:
                     task.cancel()
                 await asyncio.gather(*loops, return_exceptions=True)
+                await self._actions.stop()
         finally:
             await lease.release()
 
@@ -94,14 +103,18 @@ class Scheduler:
             if project is not None and project not in {tenants.canonical(each) for each in tenant.projects}:
                 continue
             layout = await tenants.read(tenant, None if project is None else [project])
-            self._layouts[tenant.name] = layout
-            errors = [problem for problem in layout.problems if problem.severity == "error"]
-            logger.info("Tenant %s: %d pipelines, %d errors.", tenant.name, len(layout.pipelines), len(errors))
-            for problem in errors:
-                logger.warning("%s", problem)
-            for pipeline in layout.pipelines.values():
-                if pipeline.manager not in MANAGERS:
-                    logger.warning("Pipeline %s of tenant %s is not run: its manager is %s.", pipeline.name, tenant.name, pipeline.manager)
+            former = self._turns.turning.facts.get(tenant.name)
+            if former is not None and former.layout is layout:
+                continue
+            self._turns.turning.facts[tenant.name] = Knowledge(layout, self._readings, f"{self._runtime.settings.web_url}/")
+            self._say_errors(layout)
+
+    @staticmethod
+    def _say_errors(layout: Layout) -> None:
+        errors = [problem for problem in layout.problems if problem.severity == "error"]
+        logger.info("Tenant %s: %d pipelines, %d errors.", layout.tenant.name, len(layout.pipelines), len(errors))
+        for problem in errors:
+            logger.warning("%s", problem)
 
     # --- events -----------------------------------------------------------------------------------------------------------------------
 
@@ -123,69 +136,152 @@ class Scheduler:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 60)
 
-    async def _change(self, event: Event) -> Change | None:
-        """The change an event is about, as it is now; at the event's patchset where it names one."""
-        if event.change is None:
-            return None
-        try:
-            return await self._runtime.connections[event.connection].change(event.change, event.patchset)
-        except LookupError:
-            return None
-
-    async def handle(self, event: Event) -> None:
-        """One event, decided and recorded."""
+    async def _hear(self, event: Event) -> str:
+        """Bring the facts up to date for an event and let the pipelines have it; what became of it if no pipeline hears of it."""
         connection = self._runtime.connections.get(event.connection)
         if connection is None:
-            await self._store.apply(event, (), (), "its connection is no longer configured")
-            return
+            return "its connection is no longer configured"
         canonical = f"{connection.canonical_hostname}/{event.project}"
         if event.type in READING_EVENTS:
             await self._read_layouts(canonical)
-        change = await self._change(event)
-        live = await self._store.live_items()
-        decision = decide(event, change, self._layouts, canonical, live, datetime.now(UTC), new_id)
-        await self._store.apply(event, decision.enqueue, decision.dequeue, decision.outcome)
-        logger.info("%s %s %s: %s", event.type, event.project, change or event.ref, decision.outcome)
+        if event.change is None:
+            return "about no change"
+        if not any(canonical in facts.layout.projects.by_canonical for facts in self._turns.turning.facts.values()):
+            return "its project is in no tenant"
+        try:
+            patchset = event.patchset or (await connection.change(event.change)).patchset
+            key = (event.connection, event.change, patchset)
+            await self._read(key)
+        except LookupError:
+            return "there is no such change"
+        self._turns.turning.hear(event, key)
+        return ""
 
-    # --- passes -----------------------------------------------------------------------------------------------------------------------
+    async def _read(self, key: Key) -> None:
+        layouts = [facts.layout for facts in self._turns.turning.facts.values()]
+        queues = (found.value for layout in layouts for (kind, _), found in layout.state.named.items() if kind == "queue")
+        topics = any(queue.dependencies_by_topic for queue in queues)
+        gates = any(pipeline.manager == "dependent" for layout in layouts for pipeline in layout.pipelines.values())
+        await self._readings.read(key, topics=topics, search=gates)
+        for facts in self._turns.turning.facts.values():
+            if isinstance(facts, Knowledge):
+                facts.forget_links()
 
-    async def _passes(self) -> None:
-        async with self._store.watch("events", "queues") as changed:
+    # --- turns ------------------------------------------------------------------------------------------------------------------------
+
+    async def _make_turns(self) -> None:
+        async with self._store.watch("events", FACTS) as happened:
             while True:
-                changed.clear()
+                happened.clear()
                 try:
-                    await self.run_pass()
-                except (Problem, ConnectionProblem, OSError, SQLAlchemyError, httpx.HTTPError, ObjectNotFound) as problem:
-                    logger.error("A pass did not finish and will be repeated: %s", problem)
+                    await self.make_turn()
+                except OUTSIDE as problem:
+                    logger.error("A turn did not finish and will be repeated: %s", problem)
+                    self._loaded = False  # what was decided and not kept is decided again
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                await changed.wait()
+                await happened.wait()
 
-    async def run_pass(self) -> None:
-        """Everything there is to do now."""
-        for event in await self._store.new_events():
-            await self.handle(event)
-        todo = actions(await self._store.unfinished_items())
-        await asyncio.gather(*(self._act(action) for action in todo))
-        if any(isinstance(action, StartItem) for action in todo):
-            await self._store.tell(runs_topic("changes"))
+    async def make_turn(self) -> None:
+        """Everything there is to decide now, and to do."""
+        if not self._loaded:
+            await self._load()
+            self._loaded = True
+        events = await self._store.new_events()
+        commands = await self._store.new_commands()
+        heard = {event.id: await self._hear(event) for event in events}
+        obeyed = {command.id: await self._obey(command) for command in commands}
+        await self._take_results()
+        turn = self._turns.make(datetime.now(UTC))
+        for event in events:
+            places = [f"{item.tenant}/{item.pipeline}" for item in turn.entered if item.event == event.id and not item.ahead_only]
+            turn.heard[event.id] = heard[event.id] or (f"entered {', '.join(places)}" if places else "entered no pipeline")
+            logger.info("%s %s %s: %s", event.type, event.project, event.change or event.ref, turn.heard[event.id])
+        for command in commands:
+            turn.commanded[command.id] = obeyed[command.id] or self._outcome(command, turn)
+        if turn:
+            await self._store.keep_turn(turn)
+        self._readings.forget(self._turns.changes())
+        await self._actions.act()
 
-    async def _act(self, action: StartItem | CancelItem) -> None:
-        if isinstance(action, StartItem):
-            await self._start(action.item)
+    async def _load(self) -> None:
+        """The pipelines as the last turn left them, with every change in them read anew."""
+        for tenant in self._runtime.tenants.tenants():
+            if tenant.name not in self._turns.turning.facts:
+                await self._read_layouts()
+        seed = self._runtime.owner
+        tenancies: dict[str, Tenancy] = {}
+        for name, facts in self._turns.turning.facts.items():
+            tenancies[name] = await self._store.tenancy(name, list(facts.layout.pipelines), f"{seed}/{name}")
+        self._turns.load(tenancies, (await self._store.live_buildsets()).values())
+        for key in sorted(self._turns.changes()):
+            try:
+                await self._read(key)
+            except LookupError:
+                logger.warning("The change %s,%s of %s is no longer there.", key[1], key[2], key[0])
+
+    async def _take_results(self) -> None:
+        """What became of everything that the pipelines wait for."""
+        items = [item for _, _, item in self._turns.items()]
+        asked = [item.buildset.id for item in items if item.buildset.preparation == Preparation.ASKED]
+        for buildset in await self._store.prepared_of(asked) if asked else ():
+            self._turns.take_prepared(buildset)
+        going = [item.buildset.id for item in items if item.live and item.buildset.builds]
+        builds = await self._store.builds_of(going) if going else []
+        for buildset_id in dict.fromkeys(build.buildset for build in builds):
+            self._turns.take_builds(buildset_id, [build for build in builds if build.buildset == buildset_id])
+        reporting = {item.buildset.id: item.changes for item in items if item.reporting}
+        for buildset_id, reports in (await self._store.answers(list(reporting)) if reporting else {}).items():
+            for key in reporting[buildset_id]:
+                await self._read(key)
+            self._turns.take_answers(buildset_id, reports)
+
+    async def _obey(self, command: Command) -> str:
+        """Give a command to its pipeline; why not, if that cannot be."""
+        facts = self._turns.turning.facts.get(command.tenant)
+        if facts is None:
+            return f"there is no tenant {command.tenant}"
+        if command.pipeline not in facts.layout.pipelines:
+            return f"tenant {command.tenant} has no pipeline {command.pipeline}"
+        if command.kind == CommandKind.RESUME:
+            return await self._resume(command)
+        for key in command.changes:
+            try:
+                await self._read(key)
+            except LookupError:
+                return f"there is no change {key[1]},{key[2]} at {key[0]}"
+            except KeyError:
+                return f"there is no connection {key[0]}"
+        if command.kind == CommandKind.PROMOTE:
+            self._turns.turning.ask(command.tenant, command.pipeline, AskedPromote(command.changes))
+            return ""
+        for key in command.changes:
+            if command.kind == CommandKind.DEQUEUE:
+                self._turns.reasons[key] = command.reason or "dequeued by hand"
+                self._turns.turning.ask(command.tenant, command.pipeline, AskedDequeue(key))
+            else:
+                self._turns.turning.ask(command.tenant, command.pipeline, AskedEnqueue(key))
+        return ""
+
+    async def _resume(self, command: Command) -> str:
+        item = await self._store.item_state(command.item)
+        if item is None:
+            return f"there is no item {command.item}"
+        for key in item.changes:
+            await self._read(key)
+        pipeline = self._turns.turning.facts[command.tenant].layout.pipelines[command.pipeline]
+        if pipeline.manager == "independent" and not item.base:
+            self._turns.resume(command.tenant, command.pipeline, item)
         else:
-            assert action.item.flow_run is not None
-            await cancel_run(self._runtime.prefect, UUID(action.item.flow_run))
-            await self._store.set_item(action.item.id, cancelled=datetime.now(UTC))
+            for key in item.changes:
+                self._turns.turning.ask(command.tenant, command.pipeline, AskedEnqueue(key, item.event, again=True))
+        return ""
 
-    async def _start(self, item: Item) -> None:
-        change = item.change
-        run = await create_run(
-            self._runtime.prefect,
-            "gerrit-trigger/gerrit-trigger",
-            name=f"{item.pipeline} {change.project} {change}",
-            parameters={"item": item.id},
-            key=item.id,
-            tags=[f"change:{change.number}", f"project:{item.project}", f"pipeline:{item.pipeline}", f"tenant:{item.tenant}"],
-        )
-        await self._store.set_item(item.id, flow_run=str(run.id))
+    @staticmethod
+    def _outcome(command: Command, turn: Turn) -> str:
+        """What became of a command, for who gave it."""
+        if command.kind == CommandKind.RESUME:
+            return "resumed" if command.item in turn.resumed else "enqueued anew" if turn.entered else "it is there again by itself"
+        if command.kind == CommandKind.DEQUEUE:
+            return "dequeued" if turn.left else "it was not there"
+        return "done" if turn.states else "nothing changed"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from headgate.builds import choices, current, next_jobs, results
 from headgate.configuration import Layout
+from headgate.gating import Item as RuledItem
+from headgate.gating import Queue
 from headgate.problems import Problem
 from headgate.records import Build, Buildset, Item
 from services.web.reader import (
@@ -33,12 +36,8 @@ class StoreReader:
         self._store = runtime.store
 
     async def status(self) -> Status:
-        items = await self._store.live_items()
-        buildsets = await self._store.buildsets_of([item.id for item in items])
-        builds: dict[str, list[Build]] = {}
-        for build in await self._store.builds_of([buildset.id for buildset in buildsets.values()]):
-            builds.setdefault(build.buildset, []).append(build)
-        waiting = {request.id: request.reason for request in await self._runtime.nodes.open_requests()}
+        items = {item.id: item for item in await self._store.live_items()}
+        facts = await self._facts(items)
         problems: list[str] = []
         tenants = []
         for tenant in self._runtime.tenants.tenants():
@@ -47,30 +46,18 @@ class StoreReader:
             except Problem as problem:
                 problems.append(str(problem))
                 continue
-            mine = [item for item in items if item.tenant == tenant.name]
-            tenants.append(self._tenant(layout, mine, buildsets, builds, waiting))
+            tenants.append(_tenant(layout, facts))
         return Status(tuple(tenants), tuple(problems))
 
-    def _tenant(
-        self,
-        layout: Layout,
-        items: Sequence[Item],
-        buildsets: Mapping[str, Buildset],
-        builds: Mapping[str, list[Build]],
-        waiting: Mapping[str, str],
-    ) -> TenantStatus:
-        pipelines = []
-        for pipeline in layout.pipelines.values():
-            queues: dict[str, list[QueuedItem]] = {}
-            for item in items:
-                if item.pipeline == pipeline.name:
-                    buildset = buildsets.get(item.id)
-                    own = builds.get(buildset.id, []) if buildset is not None else []
-                    queues.setdefault(item.change.project, []).append(_queued(item, buildset, own, waiting))
-            shown = tuple(QueueStatus(name, tuple(queue)) for name, queue in queues.items())
-            pipelines.append(PipelineStatus(pipeline.name, pipeline.description or "", pipeline.manager, shown))
-        errors = tuple(str(problem) for problem in layout.problems if problem.severity == "error")
-        return TenantStatus(layout.tenant.name, tuple(pipelines), errors)
+    async def _facts(self, items: Mapping[str, Item]) -> _Facts:
+        buildsets = await self._store.buildsets_of(list(items))
+        builds: dict[str, list[Build]] = {}
+        for build in await self._store.builds_of([buildset.id for buildset in buildsets.values()]):
+            builds.setdefault(build.buildset, []).append(build)
+        waiting = {request.id: request.reason for request in await self._runtime.nodes.open_requests()}
+        jobs = {job for buildset in buildsets.values() if buildset.graph is not None for job in buildset.graph.names}
+        expected = await self._store.expected_seconds(jobs) if jobs else {}
+        return _Facts(items, await self._store.queues(), await self._store.ruled_items(), buildsets, builds, waiting, expected)
 
     async def updates(self) -> AsyncIterator[None]:
         async with self._store.watch("items", "events", NODES) as changed:
@@ -129,9 +116,58 @@ class StoreReader:
                 changed.clear()
 
 
-def _queued(item: Item, buildset: Buildset | None, builds: Sequence[Build], requests: Mapping[str, str]) -> QueuedItem:
-    why = "" if buildset is not None else "it is being merged" if item.flow_run is not None else "its run has not begun"
-    return QueuedItem(item, buildset, tuple(builds), why=why, waiting=_waiting(buildset, builds, requests))
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What there is, by item, buildset, build; `expected` by job."""
+
+    items: Mapping[str, Item]
+    queues: Mapping[tuple[str, str], tuple[Queue, ...]]
+    ruled: Mapping[str, RuledItem]
+    buildsets: Mapping[str, Buildset]
+    builds: Mapping[str, list[Build]]
+    requests: Mapping[str, str]
+    expected: Mapping[str, float]
+
+
+def _tenant(layout: Layout, facts: _Facts) -> TenantStatus:
+    pipelines = []
+    for pipeline in layout.pipelines.values():
+        queues = facts.queues.get((layout.tenant.name, pipeline.name), ())
+        shown = tuple(_queue(queue, facts) for queue in queues if any(each in facts.items for each in queue.items))
+        pipelines.append(PipelineStatus(pipeline.name, pipeline.description or "", pipeline.manager, shown))
+    errors = tuple(str(problem) for problem in layout.problems if problem.severity == "error")
+    return TenantStatus(layout.tenant.name, tuple(pipelines), errors)
+
+
+def _queue(queue: Queue, facts: _Facts) -> QueueStatus:
+    there = [facts.items[each] for each in queue.items if each in facts.items]
+    name = queue.name or there[-1].change.project
+    shown = tuple(_queued(item, facts) for item in there if not item.ahead_only)
+    return QueueStatus(name, shown, queue.window or None)
+
+
+def _queued(item: Item, facts: _Facts) -> QueuedItem:
+    buildset = facts.buildsets.get(item.id)
+    builds = facts.builds.get(buildset.id, []) if buildset is not None else []
+    ruled = facts.ruled.get(item.id)
+    ahead = next((each for each in reversed(ruled.base) if each in facts.items), "") if ruled is not None else ""
+    waiting = _waiting(buildset, builds, facts.requests)
+    return QueuedItem(item, buildset, tuple(builds), ahead, _why(item, buildset, ruled, facts), waiting, facts.expected)
+
+
+def _why(item: Item, buildset: Buildset | None, ruled: RuledItem | None, facts: _Facts) -> str:
+    """What becomes of the item, where its jobs alone do not say it."""
+    if ruled is not None and ruled.reporting:
+        return "it is being merged"
+    if ruled is not None and not ruled.active:
+        return "it waits for its queue's window"
+    if buildset is None or (buildset.prepared is None and item.flow_run is None):
+        return "its run has not begun"
+    if buildset.prepared is None:
+        return "its changes are being merged for the test"
+    if ruled is not None and ruled.buildset.builds and all(each.result for each in ruled.buildset.builds.values()) and ruled.base:
+        return "its jobs have ended; it waits for what is ahead of it"
+    return ""
 
 
 def _waiting(buildset: Buildset | None, builds: Sequence[Build], requests: Mapping[str, str]) -> dict[str, str]:

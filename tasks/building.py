@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from headgate.builds import current
+from headgate.changes import Change
 from headgate.checkouts import checkout, project_states
 from headgate.inventory import BuildFacts, ItemChange
 from headgate.jobs import FrozenJob, JobGraph, Nodeset
@@ -21,6 +22,7 @@ from headgate.records import Build, Buildset, Item
 from headgate.returned import ancestors, parent_data
 from providers.base import Node
 from tasks.build_variables import artifacts, included_vars, secrets
+from tasks.git import kept
 from tasks.playbooks import BuildPlan, Source, sources_of
 
 if TYPE_CHECKING:  # it brings Prefect, which takes longer to import than a small job to run
@@ -89,14 +91,15 @@ async def make_plan(
     await fetch_missing(this, item, buildset)
     assert buildset.graph is not None
     above = parents(buildset.graph, job, builds)
+    changes = tested(buildset, job, item)
     facts = BuildFacts(
         build=build.id,
         buildset=buildset.id,
         event_id=item.event,
         tenant=item.tenant,
         pipeline=item.pipeline,
-        items=(ItemChange(item.change, item.project),),
-        projects=project_states(job, buildset, item.project),
+        items=tuple(ItemChange(change, this.canonical(change)) for change in changes),
+        projects=project_states(job, buildset, this.canonical(changes[-1]), map(this.canonical, changes)),
         attempt=build.attempt,
         post_review=job.post_review,
         executor=socket.gethostname(),
@@ -119,15 +122,27 @@ async def make_plan(
     )
 
 
+def tested(buildset: Buildset, job: FrozenJob, item: Item) -> tuple[Change, ...]:
+    """The changes under test, oldest first: those ahead, and the item's own with the one the job runs for last."""
+    own = buildset.changes or (item.change,)
+    mine = own[job.changes[0]] if job.changes[0] < len(own) else item.change
+    return (*buildset.ahead, *(change for change in own if change != mine), mine)
+
+
 async def fetch_missing(this: Runtime, item: Item, buildset: Buildset) -> None:
     """Have every commit of the buildset in this machine's caches: a worker elsewhere, or a cache that was lost, gets them again."""
+    changes = (*buildset.ahead, *(buildset.changes or (item.change,)))
     for canonical, project in buildset.projects.items():
         try:
-            for commit in {project.commit, *project.branches.values()}:
+            for commit in {project.commit, *project.branches.values(), *project.others.values()}:
                 await this.caches.resolve(canonical, commit)
         except (LookupError, Problem):
             url, environment = this.connections[project.connection].git(project.name)
-            own = canonical == item.project
-            await this.caches.fetch(canonical, url, environment, [item.change.ref] if own else [])
-            if own:
-                await this.caches.merge(canonical, project.merged(project.branch), [item.change.commit], keep=f"buildset/{buildset.id}")
+            own = [change for change in changes if this.canonical(change) == canonical]
+            await this.caches.fetch(canonical, url, environment, [change.ref for change in own])
+            layout = await this.tenants.layout(item.tenant)
+            for branch in dict.fromkeys(change.branch for change in own):
+                those = [change.commit for change in own if change.branch == branch]
+                await this.caches.merge(
+                    canonical, project.merged(branch), those, layout.merge_mode(canonical), keep=kept(buildset.id, branch)
+                )

@@ -1,47 +1,72 @@
-"""The buildset of an item: its change merged speculatively, and the job graph that this means. Made once and kept."""
+"""Preparing a buildset: its changes merged onto those ahead, and the job graph that this means. Made once and kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from headgate.configuration import FreezeFailed, Layout, Ref
+from headgate.changes import Change
+from headgate.configuration import FreezeFailed, Layout, Ref, RemovedFile, SourceFile
 from headgate.configuration.files import rank
 from headgate.configuration.problems import Problem as ConfigurationError
-from headgate.configuration.projects import Known
 from headgate.frozen_secrets import frozen_secrets
+from headgate.gating.knowledge import takes_part
 from headgate.jobs import JobGraph
 from headgate.problems import Problem
-from headgate.records import Buildset, FrozenProject, Item
+from headgate.records import Buildset, FileComment, FrozenProject, Item
 from tasks.effects import effect
-from tasks.git import Conflict, Merged
-from tasks.reporting import CONFIG_ERROR, CONFLICT, NO_JOBS
+from tasks.git import Conflict, kept
 from tasks.runtime import Runtime, runtime
-from tasks.store import new_id
 
+CONFLICT, CONFIG_ERROR = "MERGE_CONFLICT", "CONFIG_ERROR"
 MOST_ERRORS = 10
 """Configuration errors written into one report; the rest are counted."""
+DEPENDS_ON_CONFIGURATION = (
+    "This change depends on a change to a config project: its configuration is right once that one has merged, and cannot be used before."
+)
+
+Place = tuple[str, str]
+"""Canonical project and branch."""
 
 
 @dataclass(frozen=True, slots=True)
-class MergedChange:
-    """The item's own repository: the merge commit on its branch, or the files in conflict; every branch's tip; the files it touches."""
+class World:
+    """Branches as one buildset sees them. `ahead` are the commits that the changes ahead make, `all` with the item's own on top.
 
-    branches: dict[str, str]
-    commit: str = ""
-    files: tuple[str, ...] = ()
-    conflict: tuple[str, ...] = ()
+    `files` are what each of the item's own changes touches. `conflict` says in words what does not merge.
+    """
+
+    branches: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ahead: Mapping[Place, str] = field(default_factory=dict)
+    all: Mapping[Place, str] = field(default_factory=dict)
+    files: tuple[tuple[str, ...], ...] = ()
+    configured: tuple[tuple[Place, bool], ...] = ()
+    """Places whose configuration changes touch, and whether the item's own do."""
+    conflict: str = ""
 
 
-async def prepare_buildset(item_id: str) -> Buildset:
-    """The item's buildset, made now unless it was made before."""
+async def prepare_buildset(buildset_id: str) -> None:
+    """Prepare it now unless that was done before."""
     this = await runtime()
-    found = await this.store.buildset_of(item_id)
-    if found is not None:
-        return found
-    buildset_id = new_id()
-    merged = await merge(item_id, buildset_id)
-    return await this.store.add_buildset(await freeze(item_id, buildset_id, merged))
+    found = await _buildset(this, buildset_id)
+    if found.prepared is None:
+        await freeze(buildset_id, await merge(buildset_id))
+
+
+async def prepare_quietly(buildset_id: str) -> None:
+    """The same without a flow run, for an item that is there only to be tested on top of."""
+    this = await runtime()
+    found = await _buildset(this, buildset_id)
+    if found.prepared is None:
+        await freeze.fn(buildset_id, await merge.fn(buildset_id))
+
+
+async def _buildset(this: Runtime, buildset_id: str) -> Buildset:
+    found = await this.store.buildset(buildset_id)
+    if found is None:
+        raise Problem(f"There is no buildset {buildset_id}.")
+    return found
 
 
 async def _item(this: Runtime, item_id: str) -> Item:
@@ -52,87 +77,179 @@ async def _item(this: Runtime, item_id: str) -> Item:
 
 
 @effect(name="merge", task_run_name="merge", retries=5, retry_delay_seconds=[1, 2, 5, 15, 30])
-async def merge(item_id: str, keep: str) -> MergedChange:
-    """Fetch the change and merge it onto its branch in the bare cache. Retried because a review server may be restarting."""
+async def merge(buildset_id: str) -> World:
+    """Fetch the changes and merge them one on top of the other in the bare caches. Retried because a review server may be restarting."""
     this = await runtime()
-    item = await _item(this, item_id)
-    change = item.change
-    layout = await this.tenants.layout(item.tenant)
-    url, environment = this.connections[change.connection].git(change.project)
-    await this.caches.fetch(item.project, url, environment, [change.ref])
-    branches = await this.caches.branches(item.project)
-    if change.branch not in branches:
-        return MergedChange(branches, conflict=(f"(the branch {change.branch} does not exist)",))
-    tip = branches[change.branch]
-    outcome = await this.caches.merge(item.project, tip, [change.commit], layout.merge_mode(item.project), keep=f"buildset/{keep}")
-    if isinstance(outcome, Conflict):
-        return MergedChange(branches, conflict=outcome.files)
-    assert isinstance(outcome, Merged)
-    return MergedChange(branches, outcome.commit, await this.caches.changed_files(item.project, tip, change.commit))
+    buildset = await _buildset(this, buildset_id)
+    layout = await this.tenants.layout((await _item(this, buildset.item)).tenant)
+    changes = (*buildset.ahead, *buildset.changes)
+    await fetch_changes(this, changes)
+    branches = {project: await this.caches.branches(project) for project in dict.fromkeys(map(this.canonical, changes))}
+    commits: dict[Place, str] = {}
+    ahead: dict[Place, str] = {}
+    configured: dict[Place, bool] = {}
+    files = []
+    for number, change in enumerate(changes):
+        place = (this.canonical(change), change.branch)
+        own = number >= len(buildset.ahead)
+        if number == len(buildset.ahead):
+            ahead = dict(commits)
+        if change.branch not in branches[place[0]]:
+            return World(branches, conflict=f"The branch {change.branch} of {change.project} does not exist.")
+        tip = branches[place[0]][change.branch]
+        outcome = await this.caches.merge(
+            place[0], commits.get(place, tip), [change.commit], layout.merge_mode(place[0]), keep=kept(buildset_id, change.branch)
+        )
+        if isinstance(outcome, Conflict):
+            said = f"In conflict with {change.branch}: {', '.join(outcome.files)}"
+            return World(branches, conflict=said if own else f"{said} ({change.project} {change}, which is ahead)")
+        commits[place] = outcome.commit
+        touched = await this.caches.changed_files(place[0], tip, change.commit)
+        if own:
+            files.append(touched)
+        known = layout.projects.by_canonical.get(place[0])
+        if known is not None and any(rank(known.settings, path) is not None for path in touched):
+            configured[place] = configured.get(place, False) or own
+    return World(branches, ahead, commits, tuple(files), tuple(configured.items()))
+
+
+async def fetch_changes(this: Runtime, changes: Iterable[Change]) -> None:
+    """Have the changes, and their projects' branches as they are now, in the caches."""
+    refs: dict[str, list[Change]] = {}
+    for change in changes:
+        refs.setdefault(this.canonical(change), []).append(change)
+    for canonical, those in refs.items():
+        url, environment = this.connections[those[0].connection].git(those[0].project)
+        await this.caches.fetch(canonical, url, environment, [change.ref for change in those])
 
 
 @effect(name="freeze", task_run_name="jobs")
-async def freeze(item_id: str, buildset_id: str, merged: MergedChange) -> Buildset:
-    """Which jobs the merged change means, with every repository's state they will see."""
+async def freeze(buildset_id: str, world: World) -> None:
+    """Which jobs the merged changes mean, with every repository's state they will see; kept with the buildset."""
     this = await runtime()
-    item = await _item(this, item_id)
-    now = datetime.now(UTC)
-    if merged.conflict:
-        files = ", ".join(merged.conflict)
-        return Buildset(buildset_id, item.id, now, problem=CONFLICT, messages=(f"In conflict with {item.change.branch}: {files}",))
+    buildset = await _buildset(this, buildset_id)
+    item = await _item(this, buildset.item)
     base = await this.tenants.layout(item.tenant)
-    known = base.projects.by_canonical[item.project]
-    layout, errors = await _speculative(this, item, base, known, merged)
-    if errors:
-        return Buildset(buildset_id, item.id, now, problem=CONFIG_ERROR, messages=tuple(messages_of(errors)))
-    try:
-        graph = layout.freeze(Ref(item.project, item.change.branch, (*merged.files, "/COMMIT_MSG")), item.pipeline, ahead=base)
-    except FreezeFailed as failed:
-        return Buildset(buildset_id, item.id, now, problem=CONFIG_ERROR, messages=(str(failed),))
-    projects = await _projects(this, item, layout, graph, merged)
-    problem = None if graph.jobs else NO_JOBS
-    return Buildset(buildset_id, item.id, now, projects, graph, problem, secrets=frozen_secrets(graph, layout))
+    found = await Freezing(this, item, buildset, base, world).run()
+    await this.store.prepared(replace(found, prepared=datetime.now(UTC)))
 
 
-async def _speculative(
-    this: Runtime, item: Item, base: Layout, known: Known, merged: MergedChange
-) -> tuple[Layout, tuple[ConfigurationError, ...]]:
-    """The layout with the change's own configuration, and the errors that brings. A config-project's change is only validated."""
-    if not any(rank(known.settings, path) is not None for path in merged.files):
-        return base, ()
-    branch = item.change.branch
-    changes = await this.tenants.proposed(known, branch, merged.commit, base)
-    validated = base.with_files(changes, config_projects=known.trusted)
-    there = set(base.occurrences)
-    errors = tuple(problem for problem in validated.occurrences if problem.is_error and problem not in there)
-    return (base if known.trusted else validated), errors
+class Freezing:
+    """The job graph of one buildset."""
+
+    def __init__(self, this: Runtime, item: Item, buildset: Buildset, base: Layout, world: World) -> None:
+        self._this = this
+        self._item = item
+        self._buildset = buildset
+        self._base = base
+        self._world = world
+
+    async def run(self) -> Buildset:
+        if self._world.conflict:
+            return await self._in_conflict()
+        layout, errors, note = await self._layout(own=True)
+        refs = self._refs()
+        part = any(takes_part(layout, ref, self._item.pipeline) for ref in refs)
+        if errors or note:
+            said = (*messages_of(errors), *([note] if note and not errors else []))
+            return replace(self._buildset, problem=CONFIG_ERROR, messages=said, comments=comments_of(errors), takes_part=part)
+        if self._item.ahead_only:
+            return replace(self._buildset, takes_part=part)
+        before, _, _ = await self._layout(own=False)
+        return await self._frozen(layout, before, refs, part)
+
+    async def _in_conflict(self) -> Buildset:
+        """Nobody knows the layout, so the tenant's stands for it; with a configuration change there is no graph at all."""
+        refs = self._refs()
+        part = any(takes_part(self._base, ref, self._item.pipeline) for ref in refs)
+        found = replace(self._buildset, problem=CONFLICT, messages=(self._world.conflict,), takes_part=part)
+        if not part or self._item.ahead_only or any(self._touches_configuration(change) for change in self._buildset.changes):
+            return found
+        try:
+            return replace(found, graph=self._base.freeze(refs, self._item.pipeline, ahead=self._base))
+        except FreezeFailed:
+            return found
+
+    def _touches_configuration(self, change: Change) -> bool:
+        known = self._base.projects.by_canonical.get(self._this.canonical(change))
+        return known is not None and any(rank(known.settings, path) is not None for path in change.files)
+
+    def _refs(self) -> tuple[Ref, ...]:
+        """The item's changes for the job matchers. Gerrit counts the commit message among the files of a change."""
+        files = self._world.files or tuple(change.files for change in self._buildset.changes)
+        found = []
+        for change, touched in zip(self._buildset.changes, files, strict=False):
+            canonical = self._this.canonical(change)
+            if canonical in self._base.projects.by_canonical:
+                found.append(Ref(canonical, change.branch, (*touched, "/COMMIT_MSG"), change.ref))
+        return tuple(found)
+
+    async def _layout(self, own: bool) -> tuple[Layout, tuple[ConfigurationError, ...], str]:
+        """The layout with the configuration of the changes ahead, with `own` of all; the errors that these bring, and what else is
+        wrong. A config-project's change is only validated."""
+        commits = self._world.all if own else self._world.ahead
+        places = [place for place, _ in self._world.configured if place in commits]
+        if not places:
+            return self._base, (), ""
+        files: list[SourceFile | RemovedFile] = []
+        trusted = False
+        for canonical, branch in places:
+            known = self._base.projects.by_canonical[canonical]
+            trusted = trusted or known.trusted
+            files += await self._this.tenants.proposed(known, branch, commits[(canonical, branch)], self._base)
+        layout = self._base.with_files(files)
+        wrong = self._new_errors(layout)
+        if not trusted:
+            return layout, wrong, ""
+        whole = self._new_errors(self._base.with_files(files, config_projects=True))
+        return layout, whole, DEPENDS_ON_CONFIGURATION if wrong and not whole else ""
+
+    def _new_errors(self, layout: Layout) -> tuple[ConfigurationError, ...]:
+        """Errors the tenant does not have already, or that are where the item's own changes are."""
+        former = set(self._base.occurrences)
+        places = {place for place, own in self._world.configured if own}
+        names = {(self._base.projects.by_canonical[project].name, branch) for project, branch in places} | places
+        return tuple(
+            problem
+            for problem in layout.occurrences
+            if problem.is_error and (problem not in former or any((problem.project, branch) in names for branch in problem.branches))
+        )
+
+    async def _frozen(self, layout: Layout, before: Layout, refs: tuple[Ref, ...], part: bool) -> Buildset:
+        try:
+            graph = layout.freeze(refs, self._item.pipeline, ahead=before)
+        except FreezeFailed as failed:
+            return replace(self._buildset, problem=CONFIG_ERROR, messages=(f"Unable to freeze job graph: {failed}",), takes_part=part)
+        projects = await self._projects(layout, graph)
+        return replace(self._buildset, projects=projects, graph=graph, secrets=frozen_secrets(graph, layout), takes_part=part)
+
+    async def _projects(self, layout: Layout, graph: JobGraph) -> dict[str, FrozenProject]:
+        """Every repository that the graph's jobs, playbooks or roles come from, or changes are of, at the commits they are at now."""
+        wanted = {canonical for canonical, _ in self._world.all}
+        for job in graph.jobs:
+            wanted |= {required.name for required in job.required_projects}
+            wanted |= {included.project for included in job.include_vars if included.project}
+            for playbook in (*job.pre_run, *job.run, *job.post_run, *job.cleanup_run):
+                wanted |= {playbook.project, *(role.project for role in playbook.roles)}
+        return {canonical: await self._project(layout, canonical) for canonical in sorted(wanted)}
+
+    async def _project(self, layout: Layout, canonical: str) -> FrozenProject:
+        settings = layout.projects.by_canonical[canonical].settings
+        branches = self._world.branches.get(canonical) or await self._this.caches.branches(canonical)
+        merged = {branch: commit for (project, branch), commit in self._world.all.items() if project == canonical}
+        own = [change.branch for change in reversed(self._buildset.changes) if self._this.canonical(change) == canonical]
+        candidates = [*own, self._item.change.branch, layout.default_branch(canonical), settings.load_branch, *branches]
+        branch = next((name for name in candidates if name in branches), "")
+        commit = merged.pop(branch, None) or branches.get(branch, "")
+        return FrozenProject(settings.connection, settings.name, branch, commit, branches, merged)
 
 
-def messages_of(errors: tuple[ConfigurationError, ...]) -> list[str]:
+def messages_of(errors: Sequence[ConfigurationError]) -> list[str]:
     """The errors as a reviewer reads them."""
     shown = [str(error) for error in errors[:MOST_ERRORS]]
     return shown + ([f"and {len(errors) - MOST_ERRORS} more."] if len(errors) > MOST_ERRORS else [])
 
 
-async def _projects(this: Runtime, item: Item, layout: Layout, graph: JobGraph, merged: MergedChange) -> dict[str, FrozenProject]:
-    """Every repository that the graph's jobs, playbooks or roles come from, at the commits they are at now."""
-    wanted = {item.project}
-    for job in graph.jobs:
-        wanted |= {required.name for required in job.required_projects}
-        wanted |= {included.project for included in job.include_vars if included.project}
-        for playbook in (*job.pre_run, *job.run, *job.post_run, *job.cleanup_run):
-            wanted |= {playbook.project, *(role.project for role in playbook.roles)}
-    found = {}
-    for canonical in sorted(wanted):
-        settings = layout.projects.by_canonical[canonical].settings
-        if canonical == item.project:
-            found[canonical] = FrozenProject(settings.connection, settings.name, item.change.branch, merged.commit, merged.branches)
-            continue
-        branches = await this.caches.branches(canonical)
-        branch = next(
-            (name for name in (item.change.branch, layout.default_branch(canonical), settings.load_branch) if name in branches), ""
-        )
-        if not branch:
-            branch = next(iter(branches), "")
-        found[canonical] = FrozenProject(settings.connection, settings.name, branch, branches.get(branch, ""), branches)
-    return found
+def comments_of(errors: Sequence[ConfigurationError]) -> tuple[FileComment, ...]:
+    """The errors as remarks on the lines they are about."""
+    return tuple(FileComment(error.path, error.line or None, error.message, "error") for error in errors[:MOST_ERRORS] if error.path)

@@ -30,6 +30,11 @@ _LOCKED = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
+def kept(buildset_id: str, branch: str) -> str:
+    """Under which name a cache keeps what a buildset made of a branch."""
+    return f"buildset/{buildset_id}/{branch}"
+
+
 class GitProblem(Problem):
     """A git operation that did not work, in one sentence naming the project and git's own reason."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from prefect.client.orchestration import PrefectClient, get_client
 from pydantic import TypeAdapter, ValidationError
 
+from headgate.changes import Change
 from headgate.settings import Settings, SettingsProblem
 from providers.base import Provider
 from providers.registry import create
@@ -110,6 +111,10 @@ class Runtime:
             providers=providers,
             owner=owner,
         )
+
+    def canonical(self, change: Change) -> str:
+        """Canonical name of a change's project. Raises `KeyError` when its connection is no longer configured."""
+        return f"{self.connections[change.connection].canonical_hostname}/{change.project}"
 
     async def close(self) -> None:
         for connection in self.connections.values():

@@ -10,11 +10,17 @@ import pytest
 from sqlalchemy import text
 
 from headgate.changes import Change, Event
+from headgate.configuration import Reporter
+from headgate.gating import Build as RuledBuild
+from headgate.gating import Buildset as RuledBuildset
+from headgate.gating import Item as RuledItem
+from headgate.gating import PipelineState, Queue, Tenancy
+from headgate.gating.state import Preparation
 from headgate.jobs import Dependency, FrozenJob, JobGraph
 from headgate.problems import DatabaseProblem
-from headgate.records import Build, Buildset, FrozenProject, Item, StoredReport
+from headgate.records import Build, Buildset, Command, CommandKind, FrozenProject, Item, StoredReport
 from tasks.database import Lease, lease_key, migrate, open_engine
-from tasks.store import Store, new_id
+from tasks.store import Store, Turn, new_id
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CHANGE = Change("gerrit", "org/project", "main", 1234, 5, "refs/changes/34/1234/5", "c" * 40, message="Fix\n\nChange-Id: I1")
@@ -29,17 +35,21 @@ def item(change: Change = CHANGE, pipeline: str = "check") -> Item:
 
 
 async def buildset_in(store: Store, there: Item) -> Buildset:
-    await store.apply(None, [there], ())
+    await keep(store, there)
     graph = JobGraph((FrozenJob("a", vars={"deep": [1, {"x": None}]}), FrozenJob("b", dependencies=(Dependency("a", soft=True),))))
-    return await store.add_buildset(
-        Buildset(
-            new_id(),
-            there.id,
-            NOON,
-            {"host/org/project": FrozenProject("gerrit", "org/project", "main", "c" * 40, {"main": "b" * 40})},
-            graph,
-        )
-    )
+    projects = {"host/org/project": FrozenProject("gerrit", "org/project", "main", "c" * 40, {"main": "b" * 40})}
+    buildset = Buildset(new_id(), there.id, NOON, changes=(CHANGE,))
+    await store.keep_turn(Turn(buildsets=[buildset]))
+    await store.prepared(buildset := replace(buildset, projects=projects, graph=graph, prepared=NOON))
+    return buildset
+
+
+async def keep(store: Store, *items: Item) -> None:
+    await store.keep_turn(Turn(entered=list(items)))
+
+
+async def leave(store: Store, item_id: str, reason: str) -> None:
+    await store.keep_turn(Turn(left={item_id: reason}))
 
 
 def build(buildset: Buildset, job: str = "a", **values: object) -> Build:
@@ -56,42 +66,96 @@ async def test_events_come_back_in_order_of_arrival_until_handled(store: Store) 
     for name, minutes in (("late", 9), ("early", 1)):
         await store.add_event(event(name, minutes))
     assert [each.id for each in await store.new_events()] == ["late", "early"]
-    await store.apply(event("late"), (), (), "entered nothing")
+    await store.keep_turn(Turn(heard={"late": "entered nothing"}))
     assert [each.id for each in await store.new_events()] == ["early"]
     assert await store.last_event("gerrit") == NOON + timedelta(minutes=9)
 
 
 async def test_an_item_comes_back_equal(store: Store) -> None:
     there = item()
-    await store.apply(None, [there], ())
+    await keep(store, there)
     assert await store.live_items() == [there]
 
 
 async def test_an_item_that_left_keeps_its_first_reason(store: Store) -> None:
     there = item()
-    await store.apply(None, [there], ())
-    await store.apply(None, (), [(there.id, "abandoned")])
-    await store.apply(None, (), [(there.id, "reported")])
+    await keep(store, there)
+    await leave(store, there.id, "abandoned")
+    await leave(store, there.id, "reported")
     assert await store.live_items() == []
     left = await store.item(there.id)
     assert left is not None and left.reason == "abandoned"
 
 
-async def test_an_item_that_left_with_a_run_under_way_is_unfinished_until_cancelled(store: Store) -> None:
-    there = item()
-    await store.apply(None, [there], ())
-    await store.set_item(there.id, flow_run="f")
-    await store.apply(None, (), [(there.id, "abandoned")])
-    assert [each.id for each in await store.unfinished_items()] == [there.id]
-    await store.set_item(there.id, cancelled=NOON)
-    assert await store.unfinished_items() == []
+async def test_a_buildset_comes_back_equal_and_is_prepared_once(store: Store) -> None:
+    buildset = await buildset_in(store, item())
+    await store.prepared(replace(buildset, problem="MERGE_CONFLICT"))
+    assert await store.buildset(buildset.id) == buildset
+    assert await store.prepared_of([buildset.id]) == [buildset]
 
 
-async def test_an_item_has_one_buildset_however_often_it_is_added(store: Store) -> None:
+async def test_a_buildset_that_was_given_up_is_named_until_its_run_was_told(store: Store) -> None:
+    buildset = await buildset_in(store, item())
+    await store.set_buildset(buildset.id, flow_run="f")
+    await store.keep_turn(Turn(ended={buildset.id: ""}))
+    assert await store.given_up() == [(buildset.id, "f")]
+    await store.set_buildset(buildset.id, result="DEQUEUED")
+    assert await store.given_up() == []
+
+
+async def test_a_build_that_a_turn_wants_is_begun_by_one_run_and_not_when_it_was_cancelled(store: Store) -> None:
+    buildset = await buildset_in(store, item())
+    first, second = (build(buildset, job, flow_run=None) for job in "ab")
+    await store.keep_turn(Turn(builds=[first, second]))
+    assert await store.start_build(first.id, "f1")
+    assert not await store.start_build(first.id, "f2")
+    await store.keep_turn(Turn(cancelled=[first.id, second.id]))
+    assert not await store.start_build(second.id, "f3")
+    begun, never = await store.builds(buildset.id)
+    assert (begun.cancelled is not None, begun.ended) == (True, None)
+    assert never.result == "CANCELED"
+
+
+async def test_pipelines_come_back_as_the_last_turn_left_them(store: Store) -> None:
     there = item()
-    first = await buildset_in(store, there)
-    assert await store.add_buildset(replace(first, id=new_id())) == first
-    assert await store.buildset(first.id) == first
+    buildset = await buildset_in(store, there)
+    assert buildset.graph is not None
+    builds = {("a", 0): RuledBuild("x", "SUCCESS"), ("b", 0): RuledBuild("y")}
+    ruled = RuledBuildset(buildset.id, Preparation.DONE, (CHANGE.key,), buildset.graph, builds=builds, attempts={("a", 0): 2})
+    state = PipelineState((Queue("q", "", items=(there.id,)),), {there.id: RuledItem(there.id, (CHANGE.key,), "q", ruled)}, seed="s")
+    held = {"one": (("check", buildset.id, ("b", 0)),)}
+    turn = Turn(states={("tenant", "check"): state}, items=dict(state.items), semaphores={"tenant": held})
+    await store.keep_turn(turn)
+    assert await store.tenancy("tenant", ["check"], "other") == Tenancy({"check": state}, held)
+    await leave(store, there.id, "abandoned")
+    assert (await store.tenancy("tenant", ["check", "gate"], "new")).pipelines["check"].items == {}
+    assert await store.item_state(there.id) == state.items[there.id]
+
+
+async def test_a_command_is_given_once_and_has_an_outcome_when_it_was_taken_in(store: Store) -> None:
+    command = Command(new_id(), "tenant", "gate", CommandKind.PROMOTE, NOON, (CHANGE.key,))
+    for _ in range(2):
+        await store.ask(command)
+    assert await store.new_commands() == [command]
+    assert await store.outcome(command.id) is None
+    await store.keep_turn(Turn(commanded={command.id: "done"}))
+    assert (await store.new_commands(), await store.outcome(command.id)) == ([], "done")
+
+
+async def test_what_a_queue_waits_for_is_answered_when_all_was_said(store: Store) -> None:
+    buildset = await buildset_in(store, item())
+    reporter = Reporter("gerrit", labels={"Verified": 2}, submit=True)
+    said = [
+        StoredReport(new_id(), buildset.item, buildset.id, "success", "text", {}, NOON, None, "", CHANGE, (reporter,), True, flow)
+        for flow in (True, False)
+    ]
+    await store.keep_turn(Turn(reports=said))
+    assert await store.unsent(buildset.id) == said[:1]
+    assert await store.unsent() == said[1:]
+    await store.report_sent(said[0].id)
+    assert await store.answers([buildset.id]) == {}
+    await store.report_sent(said[1].id, "no")
+    assert [report.refused for report in (await store.answers([buildset.id]))[buildset.id]] == ["", "no"]
 
 
 async def test_a_build_ends_once(store: Store) -> None:
@@ -124,7 +188,7 @@ async def test_a_rerun_that_ended_after_the_report_is_new_evidence(store: Store)
     buildset = await buildset_in(store, there)
     await store.begin_build(build(buildset, result="FAILURE", ended=NOON))
     await store.add_report(StoredReport("r1", there.id, buildset.id, "FAILURE", "", {}, NOON + timedelta(seconds=1)))
-    await store.apply(None, (), [(there.id, "reported")])
+    await leave(store, there.id, "reported")
     assert await store.items_with_new_evidence() == []
     rerun = await store.begin_build(build(buildset, round=2))
     assert await store.items_with_new_evidence() == []
@@ -185,7 +249,7 @@ async def test_old_items_are_forgotten_with_all_that_hangs_on_them(store: Store)
     there = item()
     buildset = await buildset_in(store, there)
     await store.begin_build(build(buildset))
-    await store.apply(None, (), [(there.id, "reported")])
+    await leave(store, there.id, "reported")
     assert await store.forget(timedelta(days=1)) == 0
     assert await store.forget(timedelta(0)) == 1
     assert await store.builds(buildset.id) == []

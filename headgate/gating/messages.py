@@ -7,7 +7,7 @@ from headgate.gating.outcome import regular
 from headgate.gating.state import Buildset, Item, Key, job_key
 from headgate.gating.work import Work
 from headgate.jobs import FrozenJob
-from headgate.reports import fill
+from headgate.reports import duration, fill
 
 LONGEST = 16_056
 """Bytes of a message that Gerrit takes from a person."""
@@ -118,10 +118,4 @@ def shown(job: FrozenJob, result: str | None) -> str:
 
 
 def _elapsed(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f" in {hours}h {minutes:02d}m {rest:02d}s"
-    return f" in {minutes}m {rest:02d}s" if minutes else f" in {rest}s"
+    return "" if seconds is None else f" in {duration(seconds)}"

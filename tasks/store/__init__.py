@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tasks import tables as t
-from tasks.store.base import new_id, utc_now
+from tasks.store.base import FACTS, new_id, utc_now
 from tasks.store.builds import BuildStore
 from tasks.store.events import EventStore
 from tasks.store.items import ItemStore
-from tasks.store.pipelines import FACTS, PipelineStore, Turn
+from tasks.store.pipelines import PipelineStore, Turn
 from tasks.store.reports import ReportStore
 from tasks.store.workers import WorkerStore
 

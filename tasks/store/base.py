@@ -13,6 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tasks.database import CHANNEL, Listener, lease_key
 
+FACTS = "facts"
+"""Told whenever something happened that a pass has to take in."""
+
 
 def new_id() -> str:
     """A fresh unique name, 32 hexadecimal digits, as Zuul writes its ids."""

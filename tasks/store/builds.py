@@ -2,48 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from headgate.builds import SUCCESS
 from headgate.records import Build, Buildset, Item
 from tasks import tables as t
-from tasks.store.base import StoreBase, utc_now
-from tasks.store.rows import Prefixed, build_of, build_values, buildset_of, buildset_values, item_of
+from tasks.store.base import FACTS, StoreBase, utc_now
+from tasks.store.rows import Prefixed, build_of, build_values, buildset_of, item_of, prepared_values
 
 
 class BuildStore(StoreBase):
     """Buildsets and builds."""
 
-    async def add_buildset(self, buildset: Buildset) -> Buildset:
-        """Keep the buildset of its item, or return the one it already has (an item has one; so a second call is harmless)."""
-        async with self._engine.begin() as connection:
-            await connection.execute(sa.select(t.items.c.id).where(t.items.c.id == buildset.item).with_for_update())
-            row = (await connection.execute(sa.select(t.buildsets).where(t.buildsets.c.item == buildset.item))).first()
-            if row is not None:
-                return buildset_of(row)
-            await connection.execute(insert(t.buildsets).values(buildset_values(buildset)))
-            await self._tell(connection, "items", f"item:{buildset.item}", f"buildset:{buildset.id}")
-            return buildset
-
     async def buildset(self, buildset_id: str) -> Buildset | None:
+        found = await self._select_buildsets(t.buildsets.c.id == buildset_id)
+        return found[0] if found else None
+
+    async def _select_buildsets(self, *where: sa.ColumnElement[bool]) -> list[Buildset]:
         async with self._engine.connect() as connection:
-            row = (await connection.execute(sa.select(t.buildsets).where(t.buildsets.c.id == buildset_id))).first()
-            return None if row is None else buildset_of(row)
+            rows = await connection.execute(sa.select(t.buildsets).where(*where).order_by(t.buildsets.c.created, t.buildsets.c.id))
+            return [buildset_of(row) for row in rows]
 
     async def buildsets_of(self, item_ids: Sequence[str]) -> dict[str, Buildset]:
-        """Item id to its buildset, for those that have one."""
-        async with self._engine.connect() as connection:
-            rows = await connection.execute(sa.select(t.buildsets).where(t.buildsets.c.item.in_(item_ids)))
-            return {row.item: buildset_of(row) for row in rows}
+        """Item id to its newest buildset, for those that have one."""
+        return {buildset.item: buildset for buildset in await self._select_buildsets(t.buildsets.c.item.in_(item_ids))}
 
     async def buildset_of(self, item_id: str) -> Buildset | None:
+        """The item's newest buildset."""
+        return (await self.buildsets_of([item_id])).get(item_id)
+
+    async def prepared(self, buildset: Buildset) -> None:
+        """Keep what preparing a buildset found; the first time stands."""
+        async with self._engine.begin() as connection:
+            this = sa.update(t.buildsets).where(t.buildsets.c.id == buildset.id, t.buildsets.c.prepared.is_(None))
+            await connection.execute(this.values(prepared_values(buildset)))
+            await self._tell(connection, FACTS, "items", f"item:{buildset.item}", f"buildset:{buildset.id}")
+
+    async def prepared_of(self, buildset_ids: Sequence[str]) -> list[Buildset]:
+        """Those of the buildsets that are prepared."""
+        return await self._select_buildsets(t.buildsets.c.id.in_(buildset_ids), t.buildsets.c.prepared.is_not(None))
+
+    async def without_run(self) -> list[tuple[Buildset, Item]]:
+        """Buildsets nobody has begun to prepare, with their items: they want a flow run, or for items not live just preparing."""
+        wanted = await self._select_buildsets(
+            t.buildsets.c.ended.is_(None), t.buildsets.c.flow_run.is_(None), t.buildsets.c.prepared.is_(None)
+        )
+        if not wanted:
+            return []
         async with self._engine.connect() as connection:
-            row = (await connection.execute(sa.select(t.buildsets).where(t.buildsets.c.item == item_id))).first()
-            return None if row is None else buildset_of(row)
+            rows = await connection.execute(sa.select(t.items).where(t.items.c.id.in_({each.item for each in wanted})))
+            items = {row.id: item_of(row) for row in rows}
+        return [(buildset, items[buildset.item]) for buildset in wanted]
+
+    async def given_up(self) -> list[tuple[str, str]]:
+        """(buildset, flow run) of those that were given up and whose run has not been told yet."""
+        over = (t.buildsets.c.ended.is_not(None), t.buildsets.c.result == "", t.buildsets.c.flow_run.is_not(None))
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(t.buildsets.c.id, t.buildsets.c.flow_run).where(*over))
+            return [(row.id, row.flow_run) for row in rows]
+
+    async def set_buildset(self, buildset_id: str, **values: Any) -> None:
+        """`flow_run` is also its item's from now on."""
+        async with self._engine.begin() as connection:
+            this = sa.update(t.buildsets).where(t.buildsets.c.id == buildset_id)
+            item = await connection.scalar(this.values(**values).returning(t.buildsets.c.item))
+            if "flow_run" in values:
+                await connection.execute(sa.update(t.items).where(t.items.c.id == item).values(flow_run=values["flow_run"]))
+            await self._tell(connection, "items", f"item:{item}")
+
+    async def live_buildsets(self) -> dict[str, str]:
+        """Flow run to buildset, of all that have not ended."""
+        going = (t.buildsets.c.ended.is_(None), t.buildsets.c.flow_run.is_not(None))
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(t.buildsets.c.id, t.buildsets.c.flow_run).where(*going))
+            return {row.flow_run: row.id for row in rows}
 
     async def _select_builds(self, query: sa.Select[Any]) -> list[Build]:
         async with self._engine.connect() as connection:
@@ -104,12 +141,13 @@ class BuildStore(StoreBase):
                     sa.select(t.builds).where(
                         t.builds.c.buildset == build.buildset,
                         t.builds.c.job == build.job,
+                        t.builds.c.position == build.position,
                         t.builds.c.round == build.round,
                         t.builds.c.attempt == build.attempt,
                     )
                 )
             ).one()
-            await self._tell(connection, f"buildset:{build.buildset}", "items")
+            await self._tell(connection, f"buildset:{build.buildset}", "items", *([FACTS] if build.round > 1 else ()))
             return build_of(row)
 
     async def set_build(self, build_id: str, **values: Any) -> None:
@@ -119,7 +157,7 @@ class BuildStore(StoreBase):
                     sa.update(t.builds).where(t.builds.c.id == build_id).values(**values).returning(t.builds.c.buildset)
                 )
             ).one()
-            await self._tell(connection, f"buildset:{row.buildset}", "items")
+            await self._tell(connection, f"buildset:{row.buildset}", "items", *([FACTS] if "data" in values else ()))
 
     async def end_build(self, build_id: str, result: str | None, **values: Any) -> None:
         """Record how a build ended; the first end stands. `result` None: another attempt follows."""
@@ -133,7 +171,27 @@ class BuildStore(StoreBase):
                 )
             ).first()
             if row is not None:
+                await self._tell(connection, f"buildset:{row.buildset}", "items", FACTS)
+
+    async def start_build(self, build_id: str, flow_run: str | None) -> bool:
+        """A flow run begins a build that a pass wanted; False when it may not (any more)."""
+        async with self._engine.begin() as connection:
+            free = (t.builds.c.flow_run.is_(None), t.builds.c.ended.is_(None), t.builds.c.cancelled.is_(None))
+            this = sa.update(t.builds).where(t.builds.c.id == build_id, *free)
+            row = (await connection.execute(this.values(flow_run=flow_run).returning(t.builds.c.buildset))).first()
+            if row is not None:
                 await self._tell(connection, f"buildset:{row.buildset}", "items")
+            return row is not None
+
+    async def expected_seconds(self, jobs: Iterable[str]) -> dict[str, float]:
+        """How long each job takes: the mean of its last ten successes, for jobs that have any."""
+        seconds = sa.func.extract("epoch", t.builds.c.ended - t.builds.c.started)
+        place = sa.func.row_number().over(partition_by=t.builds.c.job, order_by=t.builds.c.created.desc())
+        ended = (t.builds.c.job.in_(list(jobs)), t.builds.c.result == SUCCESS, t.builds.c.started.is_not(None))
+        newest = sa.select(t.builds.c.job, seconds.label("seconds"), place.label("place")).where(*ended).subquery()
+        query = sa.select(newest.c.job, sa.func.avg(newest.c.seconds).label("mean")).where(newest.c.place <= 10).group_by(newest.c.job)
+        async with self._engine.connect() as connection:
+            return {row.job: float(row.mean) for row in await connection.execute(query)}
 
     async def ended_builds(self, build_ids: Sequence[str]) -> list[str]:
         """Those of `build_ids` that have ended, or that there is no build for."""

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from headgate import gating
 from headgate.builds import CANCELED
 from headgate.gating.state import Holder
-from headgate.records import Build, Buildset, Command, Item, StoredReport
+from headgate.records import CANCELLED, Build, Buildset, Command, Item, StoredReport
 from tasks import tables as t
-from tasks.store.base import StoreBase, utc_now
+from tasks.store.base import FACTS, StoreBase, utc_now
 from tasks.store.rows import (
     GRAPH,
     HOLDERS,
@@ -28,9 +28,6 @@ from tasks.store.rows import (
     state_of,
     state_values,
 )
-
-FACTS = "facts"
-"""Told whenever something happened that a pass has to take in."""
 
 
 @dataclass(slots=True)
@@ -117,6 +114,9 @@ class PipelineStore(StoreBase):
             await connection.execute(insert(t.buildsets).on_conflict_do_nothing(), [buildset_values(each) for each in turn.buildsets])
         for buildset in turn.resumed.values():
             await connection.execute(sa.update(t.buildsets).where(t.buildsets.c.id == buildset).values(ended=None, result=""))
+            # what was cancelled with it counts for nothing
+            cancelled = sa.update(t.builds).where(t.builds.c.buildset == buildset, t.builds.c.result == CANCELED)
+            await connection.execute(cancelled.values(result=None, message=CANCELLED, cancelled=None))
         if turn.builds:
             await connection.execute(insert(t.builds).on_conflict_do_nothing(), [build_values(build) for build in turn.builds])
         for buildset, result in turn.ended.items():
@@ -146,6 +146,18 @@ class PipelineStore(StoreBase):
             items = [_state(values, graph) for pipeline, values in kept if pipeline == name]
             states[name] = replace(states[name], items={item.id: item for item in items})
         return gating.Tenancy(states, HOLDERS.validate_python(holders or {}))
+
+    async def queues(self) -> dict[tuple[str, str], tuple[gating.Queue, ...]]:
+        """(tenant, pipeline) to its queues, those with nothing in them too."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(t.pipelines))
+            return {(row.tenant, row.pipeline): PIPELINE.validate_python(row.state).queues for row in rows}
+
+    async def ruled_items(self) -> dict[str, gating.Item]:
+        """Item id to what the rules know of it (without its job graph), for all that are in a pipeline."""
+        async with self._engine.connect() as connection:
+            query = sa.select(t.items.c.id, t.items.c.state).where(t.items.c.dequeued.is_(None), t.items.c.state.is_not(None))
+            return {row.id: state_of(row.state, None) for row in await connection.execute(query)}
 
     async def item_state(self, item_id: str) -> gating.Item | None:
         """An item as it was last, whether or not it has left."""

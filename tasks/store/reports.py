@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from headgate.records import StoredReport
 from tasks import tables as t
-from tasks.store.base import StoreBase, utc_now
+from tasks.store.base import FACTS, StoreBase, utc_now
 from tasks.store.rows import report_of, report_values
 
 
@@ -23,8 +25,31 @@ class ReportStore(StoreBase):
 
     async def reports(self, item_id: str) -> list[StoredReport]:
         async with self._engine.connect() as connection:
-            rows = await connection.execute(sa.select(t.reports).where(t.reports.c.item == item_id).order_by(t.reports.c.created))
+            rows = await connection.execute(sa.select(t.reports).where(t.reports.c.item == item_id).order_by(t.reports.c.sequence))
             return [report_of(row) for row in rows]
+
+    async def unsent(self, buildset_id: str | None = None) -> list[StoredReport]:
+        """Reports still to be made, in order: by the run of that buildset, or without one by the scheduler."""
+        mine = t.reports.c.by_flow.is_(False) if buildset_id is None else sa.and_(t.reports.c.by_flow, t.reports.c.buildset == buildset_id)
+        async with self._engine.connect() as connection:
+            query = sa.select(t.reports).where(t.reports.c.sent.is_(None), mine).order_by(t.reports.c.sequence)
+            return [report_of(row) for row in await connection.execute(query)]
+
+    async def answers(self, buildset_ids: Sequence[str]) -> dict[str, list[StoredReport]]:
+        """Buildset to the reports that its queue waits for, for those of which all have been sent."""
+        async with self._engine.connect() as connection:
+            query = sa.select(t.reports).where(t.reports.c.buildset.in_(buildset_ids), t.reports.c.answer)
+            found: dict[str, list[StoredReport]] = {}
+            for row in await connection.execute(query):
+                found.setdefault(row.buildset, []).append(report_of(row))
+        return {buildset: reports for buildset, reports in found.items() if all(report.sent is not None for report in reports)}
+
+    async def say_elsewhere(self, buildset_id: str) -> None:
+        """The buildset's run is over: what it has left unsaid the scheduler says."""
+        async with self._engine.begin() as connection:
+            left = sa.update(t.reports).where(t.reports.c.buildset == buildset_id, t.reports.c.sent.is_(None))
+            await connection.execute(left.values(by_flow=False))
+            await self._tell(connection, FACTS)
 
     async def report_sent(self, report_id: str, refused: str = "") -> None:
         async with self._engine.begin() as connection:
@@ -33,7 +58,7 @@ class ReportStore(StoreBase):
                     sa.update(t.reports)
                     .where(t.reports.c.id == report_id)
                     .values(sent=utc_now(), refused=refused)
-                    .returning(t.reports.c.item)
+                    .returning(t.reports.c.item, t.reports.c.buildset, t.reports.c.answer)
                 )
             ).one()
-            await self._tell(connection, "items", f"item:{row.item}")
+            await self._tell(connection, "items", f"item:{row.item}", f"buildset:{row.buildset}", *([FACTS] if row.answer else ()))

@@ -24,7 +24,7 @@ async def test_a_pushed_change_gets_plus_one_and_a_message_in_zuuls_shape(ci: In
     lines = report.splitlines()
     assert lines[0] == "Patch Set 1: Verified+1"
     assert "Build succeeded (check)." in lines
-    builds = [re.fullmatch(r"- (\S+) (http://\S+/build/[0-9a-f]{32}) : SUCCESS in \d\ds", line) for line in lines if line.startswith("- ")]
+    builds = [re.fullmatch(r"- (\S+) (http://\S+/build/[0-9a-f]{32}) : SUCCESS in \d+s", line) for line in lines if line.startswith("- ")]
     assert [build and build[1] for build in builds] == ["passes", "passes-afar"]
     buildset = next(line for line in lines if "/buildset/" in line)
     for link in (buildset, *(build[2] for build in builds if build)):

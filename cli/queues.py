@@ -1,0 +1,181 @@
+"""The verbs of operators: what is in the pipelines and why it waits, and what shall be in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from cli.options import CONFIG, ConfigOption
+from headgate.problems import Problem
+from headgate.records import Command, CommandKind
+from tasks.installation import database_url, prefect_environment, read_settings
+
+if TYPE_CHECKING:  # these take a second to import, which `--help` need not
+    from services.web.reader import Status
+    from tasks.runtime import Runtime
+
+Result = TypeVar("Result")
+
+ChangesArgument = Annotated[list[str], typer.Argument(help="Changes, each NUMBER or NUMBER,PATCHSET.", metavar="CHANGE...")]
+TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="The tenant; not needed where there is one.")]
+PipelineOption = Annotated[str, typer.Option("--pipeline", "-p", help="The pipeline.")]
+ConnectionOption = Annotated[str, typer.Option("--connection", help="The changes' connection; not needed where there is one.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, in the shape of Zuul's status.")]
+
+
+def _with_runtime(config: Any, work: Callable[[Runtime], Awaitable[Result]]) -> Result:
+    settings = read_settings(config)
+    database_url(settings)  # says so if there is no installation to work for
+    os.environ.update(prefect_environment(settings))
+
+    async def run() -> Result:
+        from tasks.runtime import Runtime
+
+        runtime = await Runtime.open(settings)
+        try:
+            return await work(runtime)
+        finally:
+            await runtime.close()
+
+    return asyncio.run(run())
+
+
+def _one(name: str, kind: str, known: list[str]) -> str:
+    """The one that was named, or the only one there is."""
+    if name in known:
+        return name
+    if not name and len(known) == 1:
+        return known[0]
+    there = ", ".join(known)
+    raise Problem(f"There is no {kind} {name}; there is {there}." if name else f"Which {kind}? There is {there}: say --{kind}.")
+
+
+async def _key(runtime: Runtime, connection: str, text: str) -> tuple[str, int, int]:
+    number, _, patchset = text.partition(",")
+    if not number.isdecimal() or not (patchset or "1").isdecimal():
+        raise Problem(f"{text} is no change: write NUMBER or NUMBER,PATCHSET.")
+    try:
+        change = await runtime.connections[connection].change(int(number), int(patchset) if patchset else None)
+    except LookupError:
+        raise Problem(f"There is no change {text} at {connection}.") from None
+    return change.key
+
+
+def _ask(kind: CommandKind, changes: list[str], pipeline: str, tenant: str, connection: str, config: Any, reason: str = "") -> None:
+    async def ask(runtime: Runtime) -> str:
+        from tasks.store import new_id
+
+        tenant_name = _one(tenant, "tenant", [each.name for each in runtime.tenants.tenants()])
+        name = _one(pipeline, "pipeline", list((await runtime.tenants.layout(tenant_name)).pipelines))
+        server = _one(connection, "connection", list(runtime.connections))
+        keys = tuple([await _key(runtime, server, text) for text in changes])
+        command = Command(new_id(), tenant_name, name, kind, datetime.now(UTC), keys, reason=reason)
+        async with runtime.store.watch("queues", "items") as changed:
+            await runtime.store.ask(command)
+            try:
+                async with asyncio.timeout(30):
+                    while (outcome := await runtime.store.outcome(command.id)) is None:
+                        await changed.wait()
+                        changed.clear()
+            except TimeoutError:
+                return "kept; it is done as soon as the scheduler runs"
+        return outcome
+
+    typer.echo(f"{kind.value} {' '.join(changes)}: {_with_runtime(config, ask)}.")
+
+
+def enqueue(
+    changes: ChangesArgument,
+    pipeline: PipelineOption = "",
+    tenant: TenantOption = "",
+    connection: ConnectionOption = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Put changes into a pipeline, whatever it requires of them."""
+    _ask(CommandKind.ENQUEUE, changes, pipeline, tenant, connection, config)
+
+
+def dequeue(
+    changes: ChangesArgument,
+    pipeline: PipelineOption = "",
+    tenant: TenantOption = "",
+    connection: ConnectionOption = "",
+    reason: Annotated[str, typer.Option(help="Why, for those who look later.")] = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Take changes out of a pipeline; their jobs stop."""
+    _ask(CommandKind.DEQUEUE, changes, pipeline, tenant, connection, config, reason)
+
+
+def promote(
+    changes: ChangesArgument,
+    pipeline: PipelineOption = "",
+    tenant: TenantOption = "",
+    connection: ConnectionOption = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Move changes to the head of their queues, in the order given. What was ahead of them is tested anew behind them."""
+    _ask(CommandKind.PROMOTE, changes, pipeline, tenant, connection, config)
+
+
+def status(tenant: TenantOption = "", as_json: JsonOption = False, config: ConfigOption = CONFIG) -> None:
+    """Everything that is in the pipelines: queues as trees, what each job does, why it waits and how long it usually takes."""
+
+    async def read(runtime: Runtime) -> Status:
+        from services.store_reader import StoreReader
+
+        return await StoreReader(runtime).status()
+
+    _show(_with_runtime(config, read), tenant, as_json)
+
+
+def queues(
+    tenant: TenantOption = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show them again whenever something changes, until Ctrl-C.")] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """The queues as they are now, or with --watch as they change."""
+
+    async def follow(runtime: Runtime) -> None:
+        from rich.live import Live
+
+        from cli.queue_trees import trees
+        from services.store_reader import StoreReader
+
+        reader = StoreReader(runtime)
+        with Live(trees(await reader.status(), tenant, datetime.now(UTC)), auto_refresh=False) as live:
+            async for _ in reader.updates():
+                live.update(trees(await reader.status(), tenant, datetime.now(UTC)), refresh=True)
+
+    if not watch:
+        status(tenant, False, config)
+        return
+    try:
+        _with_runtime(config, follow)
+    except KeyboardInterrupt:
+        typer.echo("")
+
+
+def _show(found: Status, tenant: str, as_json: bool) -> None:
+    if as_json:
+        from services.web.zuul_json import tenant_status
+
+        shown = {each.name: tenant_status(each, "") for each in found.tenants if tenant in ("", each.name)}
+        typer.echo(json.dumps(shown.get(tenant, shown), indent=2))
+        return
+    from rich.console import Console
+
+    from cli.queue_trees import trees
+
+    Console().print(trees(found, tenant, datetime.now(UTC)))
+
+
+def register(app: typer.Typer) -> None:
+    for verb in (enqueue, dequeue, promote, status, queues):
+        app.command()(verb)

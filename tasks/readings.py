@@ -1,0 +1,191 @@
+"""Changes as last read from their servers, and all they hang together with: what the gate's rules know (headgate.gating.knowledge).
+
+Law: a change is read when it is first met and again when somebody says that something happened to it; a reading leads on through
+git, `Depends-On`, and topics if asked, to whatever was never read. What is half read when a server fails is not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
+
+from headgate.changes import Change
+from headgate.depends_on import addresses_in, is_change_id
+from headgate.gating import Key, Known
+from headgate.gating.links import Links, Place, Reading
+from headgate.problems import Problem
+from tasks.connections import Connection
+
+T = TypeVar("T")
+Wanted = tuple[str, int, int | None]
+"""A change at a patchset, or at its current one."""
+
+MOST_CHANGES = 1000
+"""Changes that one reading may lead to that were never read, and addresses that one message may have."""
+AT_ONCE = 8
+"""Changes asked for at the same time, each with two requests; a Gerrit lets an account have some tens."""
+
+
+class TooManyLinks(Problem):
+    """A change leads to more others than anybody would want tested together. Nothing of it was kept; trying again is no use."""
+
+
+class Readings:
+    """What was read of changes of all connections, by name. It is `headgate.gating.knowledge.Read`: answers between two calls of
+    `read` or `forget` are always the same. Look-ups raise `LookupError` for a patchset that was never read."""
+
+    def __init__(self, connections: Mapping[str, Connection]) -> None:
+        self._connections = connections
+        self._readings: dict[Key, Reading] = {}
+        self._links = Links({})
+        self._turn = 0
+
+    async def read(self, key: Key, *, topics: bool = False, search: bool = False) -> None:
+        """Read the patchset again, and whatever it leads to that was never read; with `topics` what shares a topic with any of
+        it, with `search` what says it depends on the patchset's change.
+
+        Raises `ConnectionProblem` when a server cannot be asked, `LookupError` when the patchset is not there, and
+        `TooManyLinks`; then all is as it was before.
+        """
+        self._turn += 1
+        walk = _Walk(self._connections, self._readings, self._turn, topics)
+        await walk.go(key, search)
+        for each, reading in walk.readings.items():
+            before = self._readings.get(each)
+            if before is None or before.turn <= reading.turn:
+                self._readings[each] = reading
+        self._links = Links(self._readings)
+
+    def forget(self, keep: Iterable[Key]) -> None:
+        """Drop every reading but those of `keep` and of what these hang together with."""
+        kept = self._links.together(keep)
+        self._readings = {key: reading for key, reading in self._readings.items() if key in kept}
+        self._links = Links(self._readings)
+
+    def current(self, connection: str, number: int) -> Key | None:
+        """The newest patchset read of a change; None if nothing hangs on it: what happens to it need not be read."""
+        return self._links.current((connection, number))
+
+    def known(self, key: Key) -> Known:
+        return self._links.known(key)
+
+    def project(self, key: Key) -> str:
+        change = self._links.known(key).change
+        return f"{self._connections[change.connection].canonical_hostname}/{change.project}"
+
+    def said_needs(self, key: Key) -> tuple[Key, ...]:
+        return self._links.said_needs(key)
+
+    def same_topic(self, key: Key) -> tuple[Key, ...]:
+        return self._links.same_topic(key)
+
+    def depending_on(self, key: Key) -> tuple[Key, ...]:
+        return self._links.depending_on(key)
+
+
+class _Walk:
+    """One `Readings.read`: in waves, each of all that the one before led to, asked for at once."""
+
+    def __init__(self, connections: Mapping[str, Connection], before: Mapping[Key, Reading], turn: int, topics: bool) -> None:
+        self.readings = dict(before)
+        self._connections, self._turn, self._topics = connections, turn, topics
+        self._newest: dict[Place, int] = {}
+        for key in before:
+            self._newest[key[:2]] = max(key[2], self._newest.get(key[:2], 0))
+        self._absent: set[Wanted] = set()
+        self._searched: set[tuple[str, str]] = set()
+        self._asked = 0
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def go(self, start: Key, search: bool) -> None:
+        await self._read(start)
+        seen = {start}
+        wave = [start]
+        more = await self._sayers(self.readings[start].linked.change) if search else []
+        while wave:
+            wanted = [*more, *(each for key in wave for each in self._leads(key)), *await self._of_topics(wave)]
+            await self._read_new(dict.fromkeys(wanted), start)
+            wave = [key for key in dict.fromkeys(map(self._found, wanted)) if key is not None and key not in seen]
+            seen.update(wave)
+            more = []
+
+    def _found(self, wanted: Wanted) -> Key | None:
+        connection, number, patchset = wanted
+        key = (connection, number, patchset or self._newest.get((connection, number), 0))
+        return key if key in self.readings else None
+
+    def _leads(self, key: Key) -> Iterable[Wanted]:
+        reading = self.readings[key]
+        return (*reading.git_needs, *reading.needed_by, *((*place, None) for place in reading.said))
+
+    async def _read_new(self, wanted: Iterable[Wanted], start: Key) -> None:
+        new = [each for each in wanted if self._found(each) is None and each not in self._absent]
+        self._asked += len(new)
+        if self._asked > MOST_CHANGES:
+            raise TooManyLinks(
+                f"connection {start[0]}: change {start[1]},{start[2]} leads to more than {MOST_CHANGES} others through git, Depends-On "
+                "and topics: it is not looked at"
+            )
+        await _together(self._read_if_there(each) for each in new)
+
+    async def _read_if_there(self, wanted: Wanted) -> None:
+        try:
+            await self._read(wanted)
+        except LookupError:
+            self._absent.add(wanted)
+
+    async def _read(self, wanted: Wanted) -> None:
+        connection = self._connections[wanted[0]]
+        async with self._slots:
+            linked = await connection.linked(*wanted[1:])
+            said = await self._said(connection, linked.change) if linked.change.open else ()
+        reading = Reading(linked, said, self._turn)
+        key = reading.key
+        self.readings[key] = reading if linked.change.open else reading.as_closed(self.readings.get(key))
+        self._newest[key[:2]] = max(key[2], self._newest.get(key[:2], 0))
+
+    async def _said(self, connection: Connection, change: Change) -> tuple[Place, ...]:
+        """The changes its message means: those by Change-Id first, as Zuul has them; itself is none."""
+        addresses = addresses_in(change.message)
+        if len(addresses) > MOST_CHANGES:
+            raise TooManyLinks(
+                f"connection {connection.name}: change {change} has more than {MOST_CHANGES} Depends-On: it is not looked at"
+            )
+        by_id = [each for each in addresses if is_change_id(each)]
+        found = [(connection.name, number) for each in by_id for number in await connection.with_change_id(each)]
+        for address in addresses:
+            place = None if address in by_id else await self._place(address)
+            found += [] if place is None else [place]
+        return tuple(dict.fromkeys(place for place in found if place != change.key[:2]))
+
+    async def _place(self, address: str) -> Place | None:
+        for name, connection in self._connections.items():
+            number = await connection.find_change(address)
+            if number is not None:
+                return (name, number)
+        return None
+
+    async def _sayers(self, change: Change) -> list[Wanted]:
+        found = await _together(connection.depending_on(change) for connection in self._connections.values())
+        return [(name, number, None) for name, numbers in zip(self._connections, found, strict=True) for number in numbers]
+
+    async def _of_topics(self, wave: Iterable[Key]) -> list[Wanted]:
+        """Changes of those topics of the wave's that this walk has not asked for."""
+        changes = [self.readings[key].linked.change for key in wave] if self._topics else []
+        topics = {(change.connection, change.topic): None for change in changes if change.open and change.topic}
+        new = [topic for topic in topics if topic not in self._searched]
+        self._searched.update(new)
+        found = await _together(self._connections[name].same_topic(topic) for name, topic in new)
+        return [(name, number, None) for (name, _), numbers in zip(new, found, strict=True) for number in numbers]
+
+
+async def _together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All answers, or the first error; nothing goes on behind it."""
+    tasks = [asyncio.create_task(each) for each in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
