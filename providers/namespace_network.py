@@ -49,9 +49,8 @@ class Machine:
             mine = next((index for index, entry in entries.items() if entry["facts"] == str(facts)), None)
             if mine is None:
                 mine = next(index for index in count() if index not in entries)
-                entry = self._address(entries, request) | {"facts": str(facts), "request": request}
-                write_atomically(MACHINE / f"{mine}.json", entry)
-                entries[mine] = entry
+                entries[mine] = {**self._address(entries, request), "facts": str(facts), "request": request}
+                write_atomically(MACHINE / f"{mine}.json", entries[mine])
         entry = entries[mine]
         subnet = int(self._network.network_address) + (entry["network"] << (32 - PREFIX))
         return Place(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from headgate.node_pools import Fill, Pool, keep_ready
 from headgate.nodes import (
     PATIENCE,
     PRECEDENCES,
@@ -21,6 +22,7 @@ from headgate.nodes import (
     Request,
     Size,
     decide,
+    share_fairly,
 )
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -235,3 +237,65 @@ def test_a_provider_taken_out_of_the_configuration_is_declined() -> None:
 def test_failed_and_deleting_nodes_still_take_room() -> None:
     nodes = [NodeRecord("n1", "small", "cloud", NodeState.DELETING), NodeRecord("n2", "small", "cloud", NodeState.FAILED)]
     assert launched(plan([request("r")], nodes, [cloud("cloud", 2)])) == []
+
+
+def test_a_tenant_at_its_limit_waits_and_stops_nobody() -> None:
+    nodes = [NodeRecord("n1", "small", "cloud", NodeState.IN_USE, request="old", tenant="greedy")]
+    requests = [request("mine", tenant="greedy", waited=900), request("yours", tenant="modest")]
+    outcome = decide(requests, nodes, [cloud()], NOW, {"greedy": Capacity(nodes=1)})
+    assert launched(outcome) == ["yours"]
+    assert outcome.waiting == {"mine": "tenant greedy is at its limit (nodes: 1 of 1 taken, 1 needed)"}
+
+
+def test_a_tenant_limit_counts_what_is_launched_in_the_same_pass() -> None:
+    requests = [request(str(number), tenant="greedy") for number in range(3)]
+    assert launched(decide(requests, [], [cloud()], NOW, {"greedy": Capacity(cores=4)})) == ["0", "1"]
+
+
+def test_a_request_larger_than_its_tenants_limit_is_refused() -> None:
+    [action] = decide([request("r", "small", "small", tenant="t")], [], [cloud()], NOW, {"t": Capacity(nodes=1)}).actions
+    assert action == Refuse("r", "for ever: tenant t is at its limit (nodes: 0 of 1 taken, 2 needed)")
+
+
+def test_no_more_launches_are_under_way_than_a_provider_may_have() -> None:
+    offer = cloud(max_concurrency=2)
+    nodes = [NodeRecord("n1", "small", "cloud", NodeState.BUILDING, request="other")]
+    outcome = plan([request("1"), request("2")], nodes, [offer])
+    assert launched(outcome) == ["1"]
+    assert outcome.waiting == {"2": "cloud has no room (2 of at most 2 launches are under way)"}
+    assert launched(plan([request("large", "small", "small", "small")], [], [offer])) == ["large"]
+
+
+def test_a_ready_node_that_reaches_nobody_is_not_one_of_several() -> None:
+    ready = NodeRecord("spare", "small", "cloud", NodeState.READY)
+    offer = cloud(separate_networks=True)
+    assert plan([request("r", "small", "small")], [ready], [offer]).actions == (Launch("r", "cloud", "", ("small", "small")),)
+    assert plan([request("r")], [ready], [offer]).actions == (Grant("r", "cloud", ("spare",)),)
+
+
+def test_requests_of_a_busy_project_come_after_the_first_of_others() -> None:
+    requests = [request("nova-1", waited=9), request("nova-2", waited=8), request("nova-3", waited=7), request("swift-1", waited=1)]
+    shared = share_fairly(requests, {one.id: one.id.partition("-")[0] for one in requests})
+    assert launched(plan(shared)) == ["nova-1", "swift-1", "nova-2", "nova-3"]
+
+
+class TestPools:
+    def test_a_pool_is_filled_where_it_is_cheapest(self) -> None:
+        offers = [cloud("dear"), cloud("cheap", priority=50)]
+        assert keep_ready([Pool("small", 2)], [], [], offers, NOW) == (Fill("small", "cheap", ""), Fill("small", "cheap", ""))
+
+    def test_what_is_ready_or_on_its_way_counts(self) -> None:
+        nodes = [NodeRecord("n1", "small", "cloud", NodeState.READY), NodeRecord("n2", "small", "cloud", NodeState.BUILDING)]
+        assert keep_ready([Pool("small", 2)], [], nodes, [cloud()], NOW) == ()
+
+    def test_who_waits_goes_before_a_pool(self) -> None:
+        assert keep_ready([Pool("small", 1)], [request("r", "big")], busy(9), [cloud()], NOW) == ()
+
+    def test_an_old_ready_node_is_replaced(self) -> None:
+        node = NodeRecord("n1", "small", "cloud", NodeState.READY, changed=NOW - timedelta(hours=2))
+        pool = Pool("small", 1, timedelta(hours=1))
+        assert keep_ready([pool], [], [node], [cloud()], NOW) == (Destroy("n1"), Fill("small", "cloud", ""))
+
+    def test_a_node_of_a_pool_that_failed_is_destroyed(self) -> None:
+        nodes = [NodeRecord("n1", "small", "cloud", NodeState.FAILED), NodeRecord("n2", "small", "cloud", NodeState.FAILED, request="r")]
+        assert keep_ready([], [], nodes, [cloud()], NOW) == (Destroy("n1"),)
