@@ -1,0 +1,78 @@
+"""Nobody is blocked by a large request and nobody starves: over a generated day of 20,000 requests."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from functools import cache
+
+from headgate.nodes import PATIENCE, PRECEDENCES
+from tests.node_day import Served, generate, play
+
+
+@cache
+def served() -> list[Served]:
+    done, refused = play(generate())
+    assert not refused
+    return done
+
+
+def waits(*, nodes: int | None = None, precedence: str | None = None) -> list[timedelta]:
+    return sorted(
+        one.waited
+        for one in served()
+        if (nodes is None or len(one.asked.request.labels) == nodes)
+        and (precedence is None or one.asked.request.precedence == PRECEDENCES[precedence])
+    )
+
+
+def test_everybody_is_served_once() -> None:
+    assert len(served()) == 20_000
+    assert len({one.asked.request.id for one in served()}) == 20_000
+
+
+def test_the_day_is_a_busy_one() -> None:
+    """Otherwise the rest proves nothing: at its worst many wait for long."""
+    assert waits()[-1000] > timedelta(minutes=10)
+
+
+def test_a_large_request_is_not_starved_by_small_ones() -> None:
+    """Once its patience ends room is collected for it: no request of ten waits much longer than the small ones of its own precedence."""
+    for precedence in ("high", "normal"):
+        small = waits(nodes=1, precedence=precedence)
+        longest_job = timedelta(hours=2)
+        assert waits(nodes=10, precedence=precedence)[-1] <= small[-1] + PATIENCE + longest_job
+
+
+def test_small_requests_go_past_a_large_one_that_waits() -> None:
+    """Of those that came later and asked for one node of the same label, some were served before each large one that had to wait."""
+    starts = {one.asked.request.id: one.asked.request.created + one.waited for one in served()}
+    by_label = defaultdict(list)
+    for one in served():
+        if len(one.asked.request.labels) == 1:
+            by_label[one.asked.request.labels[0]].append(one.asked.request)
+    late = [one for one in served() if len(one.asked.request.labels) == 10 and one.waited > PATIENCE / 2]
+    assert late
+    passed = 0
+    for large in late:
+        own = large.asked.request
+        later = [small for small in by_label[own.labels[0]] if own.created < small.created < own.created + PATIENCE]
+        passed += any(starts[small.id] < starts[own.id] for small in later)
+    assert passed >= len(late) * 0.8
+
+
+def test_the_gate_waits_less_than_others() -> None:
+    high, normal = waits(precedence="high"), waits(precedence="normal")
+    assert high[len(high) * 99 // 100] < normal[len(normal) * 99 // 100]
+
+
+def test_a_busy_project_does_not_keep_others_waiting() -> None:
+    """A project that asks seldom waits no longer, at the median of what had to wait, than the one that asks most."""
+    by_project = defaultdict(list)
+    for one in served():
+        if one.asked.request.precedence == PRECEDENCES["normal"]:
+            by_project[one.asked.project].append(one.waited)
+    busiest = max(by_project, key=lambda name: len(by_project[name]))
+    seldom = sorted(wait for name, values in by_project.items() if len(values) < 200 for wait in values)
+    busy = sorted(by_project[busiest])
+    assert seldom[len(seldom) * 95 // 100] < busy[len(busy) * 95 // 100]
