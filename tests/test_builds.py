@@ -94,12 +94,12 @@ def test_the_message_has_zuuls_shape() -> None:
     assert report_message("Build failed (check).", "http://ci/buildset/b", lines) == (
         "Build failed (check).\nhttp://ci/buildset/b\n\n"
         "- a http://ci/build/a-1-1 : FAILURE in 3m 07s\n"
-        "- b http://ci/build/b-1-1 : SUCCESS in 07s (non-voting)"
+        "- b http://ci/build/b-1-1 : SUCCESS in 7s (non-voting)"
     )
 
 
 def test_durations_are_written_as_zuul_writes_them() -> None:
-    assert [duration(seconds) for seconds in (7, 187, 3787)] == ["07s", "3m 07s", "1h 03m 07s"]
+    assert [duration(seconds) for seconds in (7, 187, 3787)] == ["7s", "3m 07s", "1h 03m 07s"]
 
 
 def test_a_paused_job_lets_those_that_depend_on_it_start_and_is_not_done() -> None:

@@ -68,8 +68,9 @@ def files_of_demo(bell: int) -> dict[str, str]:
     }
 
 
-def project_stanza(jobs: Iterable[Any]) -> str:
-    return yaml.safe_dump([{"project": {"check": {"jobs": list(jobs)}}}])
+def project_stanza(jobs: Iterable[Any], gate: Iterable[Any] = ()) -> str:
+    pipelines = {"check": {"jobs": list(jobs)}, **({"gate": {"jobs": list(gate)}} if gate else {})}
+    return yaml.safe_dump([{"project": pipelines}])
 
 
 def processes_of(directory: Path) -> dict[int, str]:
@@ -233,6 +234,14 @@ class Installation:
 
     def comment(self, change: Proposed, text: str) -> None:
         self.server.comment(self.author, change.number, text)
+
+    def approve(self, change: Proposed) -> None:
+        """As a core reviewer does who wants it merged."""
+        self.server.vote(self.author, change.number, "Code-Review", 2)
+        self.server.vote(self.author, change.number, "Workflow", 1)
+
+    def merged(self, change: Proposed) -> bool:
+        return bool(self.server.gerrit.api("GET", f"changes/{change.number}")["status"] == "MERGED")
 
     def abandon(self, change: Proposed) -> None:
         self.server.abandon(self.author, change.number)

@@ -1,0 +1,105 @@
+"""The gate: what is approved merges only as it was tested, in order, whatever fails or is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.services.installation import Installation, Proposed, project_stanza
+from tests.services.until import until
+
+pytestmark = pytest.mark.slow
+
+
+async def end_all(ci: Installation, changes: list[Proposed], code: Callable[[Proposed], int], done: Callable[[], bool]) -> None:
+    """End every job that rings, as `code` says of its change, until it is done."""
+
+    def step() -> bool:
+        for change in changes:
+            for ring in ci.bell.of(change.number):
+                if not ring.gone:
+                    ring.end(code(change))
+        return done()
+
+    await until(step, "the gate is through with them", seconds=240)
+
+
+async def test_ten_approved_changes_of_which_the_third_fails_merge_in_order_though_all_is_restarted(ci: Installation) -> None:
+    ci.land({"zuul.d/project.yaml": project_stanza(["noop"], gate=["waits"])})
+    changes = ci.propose_many(10)
+    third, others = changes[2], [change for number, change in enumerate(changes) if number != 2]
+    for change in changes:
+        ci.approve(change)
+    for change in changes:
+        await ci.bell.ring(change.number)
+    tested = ci.bell.of(changes[-1].number)[0].commit
+    for worker in await ci.workers():
+        os.kill(worker, signal.SIGKILL)
+    await until(lambda: all(len(ci.bell.of(change.number)) > 1 for change in changes), "their jobs run again", seconds=120)
+    ci.kill()
+    ci.start()
+    await asyncio.to_thread(ci.server.restart)
+
+    await end_all(ci, changes, lambda change: int(change == third), lambda: all(ci.merged(change) for change in others))
+
+    assert not ci.merged(third)
+    assert ci.verified(third) == -2
+    assert "Build failed (gate)." in ci.reports(third)[-1]
+    ci.author.start()
+    merged = re.findall(r"Change number (\d)$", ci.author.git("log", "--reverse", "--first-parent", "-m", "--format=%s%n%b", "HEAD"), re.M)
+    titles = ci.author.git("log", "--reverse", "--topo-order", "--no-merges", "--format=%s", "HEAD")
+    assert sorted(re.findall(r"Change number (\d)", titles)) == [str(number) for number in range(10) if number != 2], merged
+    submitted = [ci.server.gerrit.api("GET", f"changes/{change.number}")["submitted"] for change in others]
+    assert submitted == sorted(submitted)
+    assert ci.bell.of(changes[-1].number)[-1].commit != tested  # without the third it was tested anew
+    for change in others:
+        assert [said for said in ci.reports(change) if "Build succeeded (gate)." in said][1:] == []
+    assert await ci.ask("select 1 from items where dequeued is null") == []
+
+
+async def test_operators_put_in_take_out_and_promote(ci: Installation) -> None:
+    ci.land({"zuul.d/project.yaml": project_stanza(["noop"], gate=["waits"])})
+    first, second = ci.propose_many(2)
+    for change in (first, second):
+        ci.approve(change)
+        await ci.bell.ring(change.number)
+    shown = ci.headgate("status")
+    assert shown.index(first.name) < shown.index(second.name)
+    assert "gate (dependent)" in shown and "waits: running" in shown
+
+    assert "done" in ci.headgate("promote", str(second.number), "--pipeline", "gate")
+    await until(lambda: len(ci.bell.of(second.number)) > 1, "the promoted change is tested at the head")
+    shown = ci.headgate("status")
+    assert shown.index(second.name) < shown.index(first.name)
+
+    assert "dequeued" in ci.headgate("dequeue", str(second.number), "--pipeline", "gate", "--reason", "not today")
+    (left,) = await ci.ask("select reason from items where change_key = $1 and pipeline = 'gate'", f"review/{second.number}/1")
+    assert left["reason"] == "not today"
+    await end_all(ci, [first], lambda _: 0, lambda: ci.merged(first))
+    assert not ci.merged(second)
+
+    assert "done" in ci.headgate("enqueue", str(second.number), "--pipeline", "gate")
+    await end_all(ci, [second], lambda _: 0, lambda: ci.merged(second))
+    assert "no pipeline x" not in ci.headgate("status")
+
+
+async def test_a_change_and_what_it_depends_on_are_tested_together(ci: Installation) -> None:
+    below = ci.propose("passes", files={"below": "x"}, message="The change below")
+    await ci.report(below)
+    url = f"{ci.server.settings().url}/c/{ci.server.project}/+/{below.number}"
+    above = ci.propose("waits", message=f"The change above\n\nDepends-On: {url}")
+    ring = await ci.bell.ring(above.number)
+    files = ci.author.git("ls-remote", "origin")
+    assert files
+    ring.end(0)
+    report = await ci.report(above)
+    assert "Build succeeded" in report
+    (tested,) = await ci.ask(
+        "select ahead from buildsets join items on items.id = buildsets.item where change_key = $1", f"review/{above.number}/1"
+    )
+    assert str(below.number) in tested["ahead"]
