@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -82,6 +82,48 @@ class ImagesSettings(Section):
     """Of every image, so many builds whose files are gone are remembered with their logs."""
 
 
+class LabelSettings(Section):
+    """`max_ready_age` is seconds, 0 for no limit; Nodepool's keys."""
+
+    name: str
+    min_ready: int = Field(0, ge=0)
+    max_ready_age: int = Field(0, ge=0)
+
+
+class TenantLimits(Section):
+    """What a tenant's nodes may take at once over all providers; `max_ram` is MiB, `max_volume_gb` GiB. Nodepool's keys."""
+
+    tenant_name: str
+    max_servers: int | None = Field(None, ge=0)
+    max_cores: int | None = Field(None, ge=0)
+    max_ram: int | None = Field(None, ge=0)
+    max_volumes: int | None = Field(None, ge=0)
+    max_volume_gb: int | None = Field(None, ge=0)
+
+
+class LogSettings(Section):
+    driver: Literal["local", "swift", "s3"] = "local"
+    """Where what builds leave is published; always on the worker's own disk too, for `keep-days`."""
+    container: str = "headgate-logs"
+    """The Swift container or S3 bucket, made if it is not there."""
+    prefix: str = ""
+    """What the names of objects begin with, such as `ci/`."""
+    url: str | None = None
+    """Where people find the container, if that is not the store's own address."""
+    keep_days: int = Field(90, ge=1)
+    public: bool = True
+    """Whether everybody may read it."""
+    cloud: str | None = None
+    """Swift: a cloud of clouds.yaml."""
+    region: str | None = None
+    segment_bytes: int = Field(5_000_000_000, ge=1)
+    """Swift: larger files are put in parts."""
+    endpoint: str | None = None
+    """S3: the address of a store that is not Amazon's."""
+    access_key: str | None = None
+    secret_key: str | None = Field(None, repr=False)
+
+
 class Settings(Section):
     state_dir: Path = Path(".headgate")
     tenants: Path
@@ -89,8 +131,14 @@ class Settings(Section):
     prefect: PrefectSettings = PrefectSettings()
     web: WebSettings = WebSettings()
     worker: WorkerSettings = WorkerSettings()
+    logs: LogSettings = LogSettings()
     connections: tuple[dict[str, Any], ...] = Field(min_length=1)
     providers: tuple[dict[str, Any], ...] = ()
+    labels: tuple[LabelSettings, ...] = ()
+    """Labels of which nodes are kept ready; others need not be named."""
+    tenant_resource_limits: tuple[TenantLimits, ...] = ()
+    max_hold_age: int = Field(0, ge=0)
+    """Seconds after which a held node goes away, 0 for never, unless who held it said otherwise."""
     images: ImagesSettings = ImagesSettings()
     diskimages: tuple[dict[str, Any], ...] = ()
     keep_days: int = Field(90, ge=1)

@@ -169,6 +169,35 @@ nodes = Table(
     _moment("created", nullable=False),
     _moment("changed", nullable=False),
     Column("node", JSONB, comment="providers.base.Node once it is up"),
+    _moment("hold_until", comment="a held node goes away then; never, without"),
+)
+
+node_history = Table(
+    "node_history",
+    metadata,
+    Column("id", String, primary_key=True, comment="the node's"),
+    Column("label", String, nullable=False),
+    Column("provider", String, nullable=False),
+    _moment("created", nullable=False),
+    _moment("up"),
+    _moment("ended"),
+    Column("failed", Text, nullable=False, server_default="", comment="why it did not come up"),
+)
+Index("ix_node_history_created", node_history.c.created)
+
+autoholds = Table(
+    "autoholds",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("project", String, nullable=False),
+    Column("job", String, nullable=False),
+    Column("change", String, nullable=False, server_default="", comment="number, or number,patchset; any, without"),
+    Column("count", Integer, nullable=False, comment="how many failed builds more it holds the nodes of"),
+    Column("hold_seconds", Integer, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    _moment("created", nullable=False),
+    _moment("expires"),
 )
 
 full_providers = Table(
