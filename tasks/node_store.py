@@ -7,22 +7,39 @@ table before it can exist outside and leaves it after it is gone there, so nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from headgate.nodes import Decline, Destroy, Grant, Launch, NodeRecord, NodeState, Offer, Plan, Refuse, Request, decide
+from headgate.node_pools import Fill, Pool, keep_ready
+from headgate.nodes import (
+    Capacity,
+    Decline,
+    Destroy,
+    Grant,
+    Launch,
+    NodeRecord,
+    NodeState,
+    Offer,
+    Plan,
+    Refuse,
+    Request,
+    decide,
+    share_fairly,
+)
 from providers.base import Node
 from tasks import tables as t
 from tasks.database import CHANNEL, lease_key
 
 TOPIC = "nodes"
+FULL_FOR = timedelta(seconds=60)
+"""A provider that said "no room" is asked again after that, even if nothing of ours went away there: strangers share its quota."""
 _node = TypeAdapter(Node)
 
 
@@ -43,7 +60,9 @@ class StoredNode:
     state: NodeState
     message: str
     created: datetime
+    changed: datetime
     node: Node | None
+    hold_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,7 @@ class StoredRequest:
     created: datetime
     project: str = ""
     tenant: str = ""
+    precedence: int = 200
 
 
 def _now() -> datetime:
@@ -86,70 +106,90 @@ class NodeStore:
                 .on_conflict_do_update(index_elements=[t.node_requests.c.id], set_=again, where=t.node_requests.c.state == "failed")
             )
 
-    async def decide(self, offers: Sequence[Offer], new_id: Any) -> Plan:
+    async def decide(
+        self, offers: Sequence[Offer], new_id: Callable[[], str], tenants: Mapping[str, Capacity] = MappingProxyType({})
+    ) -> Plan:
         """One pass over all open requests, recorded. `offers` are the providers as they are now; `new_id()` names a node."""
         async with self._engine.begin() as connection:
             await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lease_key("nodes"))))
-            requests = await self._open_requests(connection)
+            requests, reasons = await self._open_requests(connection)
             if not requests:
                 return Plan((), {})
-            rows = await connection.execute(sa.select(t.nodes))
-            records = [NodeRecord(r.id, r.label, r.provider, NodeState(r.state), r.zone, r.request) for r in rows]
-            plan = decide(requests, records, offers, _now())
+            plan = decide(requests, await self._records(connection), offers, _now(), tenants)
             for action in plan.actions:
                 await self._record(connection, action, new_id)
+            changed: dict[str, list[str]] = {}
             for request_id, reason in plan.waiting.items():
-                await connection.execute(
-                    sa.update(t.node_requests)
-                    .where(t.node_requests.c.id == request_id, t.node_requests.c.reason != reason)
-                    .values(reason=reason)
-                )
+                if reasons[request_id] != reason:
+                    changed.setdefault(reason, []).append(request_id)
+            for reason, ids in changed.items():
+                await connection.execute(sa.update(t.node_requests).where(t.node_requests.c.id.in_(ids)).values(reason=reason))
             if plan.actions:
                 await self._tell(connection, *{action.request for action in plan.actions if not isinstance(action, Destroy)})
             return plan
 
-    @staticmethod
-    async def _open_requests(connection: AsyncConnection) -> list[Request]:
-        rows = (await connection.execute(sa.select(t.node_requests).where(t.node_requests.c.state == "requested"))).all()
-        ahead: dict[str, int] = {}
-        requests = []
-        for row in sorted(rows, key=lambda row: row.created):
-            requests.append(
-                Request(
-                    id=row.id,
-                    labels=tuple(row.labels),
-                    created=row.created,
-                    precedence=row.precedence,
-                    # Zuul's fair share: how many of the same project already wait
-                    relative_priority=ahead.get(row.project, 0),
-                    provider=row.provider,
-                    zone=row.zone,
-                    failures=row.failures,
-                    declined=frozenset(row.declined),
-                )
-            )
-            ahead[row.project] = ahead.get(row.project, 0) + 1
-        return requests
+    async def fill_pools(self, pools: Sequence[Pool], offers: Sequence[Offer], new_id: Callable[[], str]) -> list[StoredNode]:
+        """What the pools need, recorded: returns their nodes to launch. Only for the holder of the lease `ready nodes`: a node of a pool
+        that is launching when it comes here was left by somebody who is gone."""
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lease_key("nodes"))))
+            left = sa.update(t.nodes).where(t.nodes.c.request == "", t.nodes.c.state == NodeState.BUILDING)
+            await connection.execute(left.values(state=NodeState.DELETING, changed=_now()))
+            requests, _ = await self._open_requests(connection)
+            ids: list[str] = []
+            for action in keep_ready(pools, requests, await self._records(connection), offers, _now()):
+                if isinstance(action, Fill):
+                    ids.append(await self._new_node(connection, new_id(), "", action.label, action.provider, action.zone))
+                else:
+                    await self._state(connection, [action.node], NodeState.DELETING)
+        return await self.nodes(t.nodes.c.id.in_(ids)) if ids else []
 
-    async def _record(self, connection: AsyncConnection, action: Launch | Grant | Decline | Refuse | Destroy, new_id: Any) -> None:
+    @staticmethod
+    async def _records(connection: AsyncConnection) -> list[NodeRecord]:
+        query = sa.select(t.nodes, sa.func.coalesce(t.node_requests.c.tenant, "").label("tenant")).join(
+            t.node_requests, t.node_requests.c.id == t.nodes.c.request, isouter=True
+        )
+        rows = await connection.execute(query)
+        return [NodeRecord(r.id, r.label, r.provider, NodeState(r.state), r.zone, r.request, r.tenant, r.changed) for r in rows]
+
+    @staticmethod
+    async def _open_requests(connection: AsyncConnection) -> tuple[list[Request], dict[str, str]]:
+        """Those that wait, with their shares, and why each waited last time."""
+        rows = (await connection.execute(sa.select(t.node_requests).where(t.node_requests.c.state == "requested"))).all()
+        requests = [
+            Request(
+                id=row.id,
+                labels=tuple(row.labels),
+                created=row.created,
+                precedence=row.precedence,
+                provider=row.provider,
+                zone=row.zone,
+                failures=row.failures,
+                declined=frozenset(row.declined),
+                tenant=row.tenant,
+            )
+            for row in rows
+        ]
+        return share_fairly(requests, {row.id: row.project for row in rows}), {row.id: row.reason for row in rows}
+
+    @staticmethod
+    async def _new_node(connection: AsyncConnection, node_id: str, request: str, label: str, provider: str, zone: str) -> str:
+        now = _now()
+        values = {"id": node_id, "label": label, "provider": provider, "created": now}
+        await connection.execute(insert(t.nodes).values(**values, request=request, zone=zone, state=NodeState.BUILDING, changed=now))
+        await connection.execute(insert(t.node_history).values(**values))
+        return node_id
+
+    async def _record(
+        self, connection: AsyncConnection, action: Launch | Grant | Decline | Refuse | Destroy, new_id: Callable[[], str]
+    ) -> None:
         request = sa.update(t.node_requests)
         if isinstance(action, Launch):
             await connection.execute(
                 request.where(t.node_requests.c.id == action.request).values(provider=action.provider, zone=action.zone)
             )
             for label in action.labels:
-                await connection.execute(
-                    insert(t.nodes).values(
-                        id=new_id(),
-                        request=action.request,
-                        label=label,
-                        provider=action.provider,
-                        zone=action.zone,
-                        state=NodeState.BUILDING,
-                        created=_now(),
-                        changed=_now(),
-                    )
-                )
+                await self._new_node(connection, new_id(), action.request, label, action.provider, action.zone)
             await self._assign(connection, action.reuse, action.request)
         elif isinstance(action, Grant):
             await self._assign(connection, action.nodes, action.request)
@@ -188,7 +228,10 @@ class NodeStore:
         """Requests that match, oldest first."""
         async with self._engine.connect() as connection:
             rows = await connection.execute(sa.select(t.node_requests).where(*where).order_by(t.node_requests.c.created))
-            return [StoredRequest(r.id, tuple(r.labels), r.state, r.provider, r.reason, r.created, r.project, r.tenant) for r in rows]
+            return [
+                StoredRequest(r.id, tuple(r.labels), r.state, r.provider, r.reason, r.created, r.project, r.tenant, r.precedence)
+                for r in rows
+            ]
 
     async def nodes(self, *where: sa.ColumnElement[bool]) -> list[StoredNode]:
         """Nodes that match, oldest first."""
@@ -204,7 +247,9 @@ class NodeStore:
                     NodeState(r.state),
                     r.message,
                     r.created,
+                    r.changed,
                     None if r.node is None else _node.validate_python(r.node),
+                    r.hold_until,
                 )
                 for r in rows
             ]
@@ -223,6 +268,8 @@ class NodeStore:
                     .returning(t.nodes.c.request)
                 )
             ).first()
+            if row is not None:
+                await connection.execute(sa.update(t.node_history).where(t.node_history.c.id == node.id).values(up=_now()))
             await self._tell(connection, *([row.request] if row is not None else []))
 
     async def failed(self, node_id: str, message: str) -> None:
@@ -242,6 +289,7 @@ class NodeStore:
                     .where(t.node_requests.c.id == row.request)
                     .values(failures=t.node_requests.c.failures + 1, reason=message)
                 )
+                await connection.execute(sa.update(t.node_history).where(t.node_history.c.id == node_id).values(failed=message))
             await self._tell(connection, *([row.request] if row is not None else []))
 
     async def no_room(self, request_id: str, provider: str) -> None:
@@ -253,16 +301,19 @@ class NodeStore:
                 .where(t.node_requests.c.id == request_id)
                 .values(provider="", zone="", reason=f"{provider} is full")
             )
+            ours = (t.nodes.c.request == request_id) if request_id else (t.nodes.c.request == "") & (t.nodes.c.state == NodeState.BUILDING)
             await connection.execute(
-                sa.update(t.nodes).where(t.nodes.c.request == request_id).values(state=NodeState.DELETING, changed=_now())
+                sa.update(t.nodes).where(ours, t.nodes.c.provider == provider).values(state=NodeState.DELETING, changed=_now())
             )
-            await connection.execute(insert(t.full_providers).values(provider=provider, since=_now()).on_conflict_do_nothing())
+            said = insert(t.full_providers).values(provider=provider, since=_now())
+            await connection.execute(said.on_conflict_do_update(index_elements=["provider"], set_={"since": _now()}))
             await self._tell(connection, request_id)
 
     async def full(self) -> set[str]:
-        """Providers that have no room until something goes away there."""
+        """Providers that said that they have no room, until something goes away there or some time has passed."""
+        recent = sa.select(t.full_providers.c.provider).where(t.full_providers.c.since > _now() - FULL_FOR)
         async with self._engine.connect() as connection:
-            return {row.provider for row in await connection.execute(sa.select(t.full_providers.c.provider))}
+            return {row.provider for row in await connection.execute(recent)}
 
     async def use(self, request_id: str) -> None:
         """The nodes of a fulfilled request are a job's now; from here they only go away."""
@@ -290,4 +341,5 @@ class NodeStore:
             row = (await connection.execute(sa.delete(t.nodes).where(t.nodes.c.id == node_id).returning(t.nodes.c.provider))).first()
             if row is not None:
                 await connection.execute(sa.delete(t.full_providers).where(t.full_providers.c.provider == row.provider))
+                await connection.execute(sa.update(t.node_history).where(t.node_history.c.id == node_id).values(ended=_now()))
             await self._tell(connection)
