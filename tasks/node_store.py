@@ -80,6 +80,19 @@ class StoredRequest:
     precedence: int = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What became of a node: when it was `up`, when it had `ended`, or why it `failed` to come up."""
+
+    id: str
+    label: str
+    provider: str
+    created: datetime
+    up: datetime | None
+    ended: datetime | None
+    failed: str
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -343,3 +356,30 @@ class NodeStore:
                 await connection.execute(sa.delete(t.full_providers).where(t.full_providers.c.provider == row.provider))
                 await connection.execute(sa.update(t.node_history).where(t.node_history.c.id == node_id).values(ended=_now()))
             await self._tell(connection)
+
+    async def reject(self, node_id: str, message: str) -> None:
+        """A node of a request that was about to be handed over is no good after all: the request goes on without it."""
+        async with self._engine.begin() as connection:
+            failed = sa.update(t.nodes).where(t.nodes.c.id == node_id, t.nodes.c.state == NodeState.READY)
+            row = (await connection.execute(failed.values(state=NodeState.FAILED, message=message).returning(t.nodes.c.request))).first()
+            if row is not None:
+                again = sa.update(t.node_requests).where(t.node_requests.c.id == row.request)
+                await connection.execute(again.values(state="requested", failures=t.node_requests.c.failures + 1, reason=message))
+                await self._tell(connection, row.request)
+
+    async def discard(self, node_id: str) -> bool:
+        """The node is to go away, whatever its state, also a held one; False when there is none of that id."""
+        async with self._engine.begin() as connection:
+            gone = sa.update(t.nodes).where(t.nodes.c.id == node_id).values(state=NodeState.DELETING, changed=_now())
+            return bool((await connection.execute(gone)).rowcount)
+
+    async def history(self, since: timedelta) -> list[Past]:
+        """Nodes that began within that time, oldest first."""
+        async with self._engine.connect() as connection:
+            query = sa.select(t.node_history).where(t.node_history.c.created > _now() - since).order_by(t.node_history.c.created)
+            rows = await connection.execute(query)
+            return [Past(r.id, r.label, r.provider, r.created, r.up, r.ended, r.failed) for r in rows]
+
+    async def forget_history(self, age: timedelta) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.delete(t.node_history).where(t.node_history.c.created < _now() - age))
