@@ -51,9 +51,9 @@ class Readings:
         self._turn += 1
         walk = _Walk(self._connections, self._readings, self._turn, topics)
         await walk.go(key, search)
-        for each, reading in walk.readings.items():
-            before = self._readings.get(each)
-            if before is None or before.turn <= reading.turn:
+        for each in walk.seen:
+            reading, meanwhile = walk.readings[each], self._readings.get(each)
+            if meanwhile is None or meanwhile.turn <= reading.turn:
                 self._readings[each] = reading
         self._links = Links(self._readings)
 
@@ -89,6 +89,7 @@ class _Walk:
 
     def __init__(self, connections: Mapping[str, Connection], before: Mapping[Key, Reading], turn: int, topics: bool) -> None:
         self.readings = dict(before)
+        self.seen: set[Key] = set()
         self._connections, self._turn, self._topics = connections, turn, topics
         self._newest: dict[Place, int] = {}
         for key in before:
@@ -100,14 +101,14 @@ class _Walk:
 
     async def go(self, start: Key, search: bool) -> None:
         await self._read(start)
-        seen = {start}
+        self.seen.add(start)
         wave = [start]
         more = await self._sayers(self.readings[start].linked.change) if search else []
         while wave:
             wanted = [*more, *(each for key in wave for each in self._leads(key)), *await self._of_topics(wave)]
             await self._read_new(dict.fromkeys(wanted), start)
-            wave = [key for key in dict.fromkeys(map(self._found, wanted)) if key is not None and key not in seen]
-            seen.update(wave)
+            wave = [key for key in dict.fromkeys(map(self._found, wanted)) if key is not None and key not in self.seen]
+            self.seen.update(wave)
             more = []
 
     def _found(self, wanted: Wanted) -> Key | None:

@@ -49,7 +49,7 @@ class Knowledge:
     def __init__(self, layout: Layout, read: Read, web_root: str) -> None:
         self.layout = layout
         self.web_root = web_root
-        self._read = read
+        self.read = read
         self._known: dict[Key, tuple[Known, Known]] = {}
         self._parts: dict[tuple[str, str], bool] = {}
 
@@ -58,7 +58,7 @@ class Knowledge:
         self._known.clear()
 
     def known(self, key: Key) -> Known:
-        read = self._read.known(key)
+        read = self.read.known(key)
         entry = self._known.get(key)
         if entry is None or entry[0] is not read:
             needs = self._needs(key, read) if entry is None else entry[1].needs
@@ -66,19 +66,19 @@ class Knowledge:
         return entry[1]
 
     def _needs(self, key: Key, read: Known) -> tuple[Key, ...]:
-        needs = [*read.git_needs, *self._read.said_needs(key)]
+        needs = [*read.git_needs, *self.read.said_needs(key)]
         queue = self.queue_of(self.project(key), read.change.branch)
         if queue is not None and queue.dependencies_by_topic:
-            same = [other for other in self._read.same_topic(key) if other != key]
-            needs += [other for other in same if not self._read.known(other).change.merged]
+            same = [other for other in self.read.same_topic(key) if other != key]
+            needs += [other for other in same if not self.read.known(other).change.merged]
         return tuple(dict.fromkeys(needs))
 
     def project(self, key: Key) -> str:
-        return self._read.project(key)
+        return self.read.project(key)
 
     def depending_on(self, key: Key, projects: tuple[str, ...]) -> tuple[Key, ...]:
         servers = {project.partition("/")[0] for project in projects}
-        return tuple(other for other in self._read.depending_on(key) if self.project(other).partition("/")[0] in servers)
+        return tuple(other for other in self.read.depending_on(key) if self.project(other).partition("/")[0] in servers)
 
     def queue_of(self, project: str, branch: str) -> Queue | None:
         return self.layout.queue_of(project, branch) if project in self.layout.projects.by_canonical else None
@@ -99,7 +99,7 @@ class Knowledge:
         return False
 
     def change_takes_part(self, key: Key, pipeline: str) -> bool:
-        return takes_part(self.layout, Ref(self.project(key), self._read.known(key).change.branch), pipeline)
+        return takes_part(self.layout, Ref(self.project(key), self.read.known(key).change.branch), pipeline)
 
     @cached_property
     def _semaphores(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What the rules know in a simulation: changes as last read from the simulated Gerrit, layouts and graphs of what is under test.
+"""What the rules know of changes in a simulation (headgate.gating.knowledge): as last read from the simulated Gerrit.
 
 As with a real Gerrit, a change is read when it is first met and again when an event about it arrives; what happens to it silently in
 between is not seen. Links between changes are followed anew at every event.
@@ -7,12 +7,7 @@ between is not seen. Links between changes are followed anew at every event.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 
-from headgate.configuration import Layout, Queue
-from headgate.configuration.freezing import project_pipeline
-from headgate.configuration.projects import Ref
-from headgate.configuration.stanza import Wrong
 from headgate.gating import Key, Known
 from headgate.simulation.gerrit import HOSTNAME, Gerrit, Review
 
@@ -32,6 +27,9 @@ class Reading:
         if key not in self.cache:
             self.read(key)
         return self.cache[key]
+
+    def project(self, key: Key) -> str:
+        return f"{HOSTNAME}/{self.review(key).project}"
 
     def read(self, key: Key) -> None:
         """Read a patchset again, and whatever it leads to that was never read. What a closed change is linked to is not asked any more."""
@@ -98,80 +96,3 @@ class Reading:
                     found.append(review.key)
                     wanted = str(review.number)
         return tuple(found)
-
-
-class Knowledge:
-    """One tenant's facts (`headgate.gating.Facts`)."""
-
-    def __init__(self, layout: Layout, reading: Reading, web_root: str) -> None:
-        self.layout = layout
-        self.reading = reading
-        self.web_root = f"{web_root}t/{layout.tenant.name}/"
-        self.linked: dict[Key, Known] = {}
-        self.parts: dict[tuple[str, str], bool] = {}
-
-    def forget_links(self) -> None:
-        """Follow all links between changes anew."""
-        self.linked.clear()
-
-    def known(self, key: Key) -> Known:
-        read = self.reading.known(key)
-        linked = self.linked.get(key)
-        if linked is None:
-            linked = self.linked[key] = replace(read, needs=self._needs(key, read))
-        if (linked.change, linked.missing_labels) != (read.change, read.missing_labels):
-            linked = self.linked[key] = replace(read, needs=linked.needs)
-        return linked
-
-    def _needs(self, key: Key, read: Known) -> tuple[Key, ...]:
-        needs = [*read.git_needs, *self.reading.said_needs(key)]
-        queue = self.queue_of(self.project(key), read.change.branch)
-        if queue is not None and queue.dependencies_by_topic:
-            same = [other for other in self.reading.same_topic(key) if other != key]
-            needs += [other for other in same if not self.reading.known(other).change.merged]
-        return tuple(dict.fromkeys(needs))
-
-    def project(self, key: Key) -> str:
-        return f"{HOSTNAME}/{self.reading.review(key).project}"
-
-    def depending_on(self, key: Key, projects: tuple[str, ...]) -> tuple[Key, ...]:
-        return self.reading.depending_on(key) if any(name.startswith(f"{HOSTNAME}/") for name in projects) else ()
-
-    def queue_of(self, project: str, branch: str) -> Queue | None:
-        return self.layout.queue_of(project, branch) if project in self.layout.projects.by_canonical else None
-
-    def takes_part(self, project: str, pipeline: str) -> bool:
-        if (project, pipeline) not in self.parts:
-            self.parts[(project, pipeline)] = self._takes_part(project, pipeline)
-        return self.parts[(project, pipeline)]
-
-    def _takes_part(self, project: str, pipeline: str) -> bool:
-        state = self.layout.state
-        for stanza in state.stanzas.get(project) or ():
-            if pipeline in stanza.definition.pipelines:
-                return True
-            templates = [template for name in stanza.definition.templates for template in state.templates.get(name) or ()]
-            if any(pipeline in template.definition.pipelines for template in templates):
-                return True
-        return False
-
-    def change_takes_part(self, key: Key, pipeline: str) -> bool:
-        return takes_part(self.layout, Ref(self.project(key), self.reading.known(key).change.branch), pipeline)
-
-    @cached_property
-    def semaphores(self) -> dict[str, int]:
-        limits = {name: found.value.max for (kind, name), found in self.layout.state.named.items() if kind == "semaphore"}
-        return limits | {each.name: each.max for each in self.layout.tenant.semaphores}
-
-    def semaphore_limit(self, name: str) -> int:
-        return self.semaphores.get(name, 1)
-
-
-def takes_part(layout: Layout, ref: Ref, pipeline: str) -> bool:
-    """Does the ref's project take part in the pipeline in this layout?"""
-    if ref.project not in layout.projects.by_canonical:
-        return False
-    try:
-        return project_pipeline(layout.state, ref, pipeline) is not None
-    except Wrong:
-        return False

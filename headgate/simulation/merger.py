@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from headgate.configuration import FreezeFailed, Layout, Problem, Ref, RemovedFile, SourceFile, config_paths
 from headgate.configuration.files import rank
 from headgate.gating import Key, Prepare, Prepared
-from headgate.simulation.knowledge import Knowledge, takes_part
+from headgate.gating.knowledge import Knowledge, takes_part
+from headgate.simulation.knowledge import Reading
 from headgate.simulation.repositories import Commit, Heads, Place, Repositories, merge
 from headgate.simulation.texts import Conflict
 
@@ -23,6 +24,7 @@ class Merger:
     """Keeps, for each buildset, the branches as it sees them: frozen when it was prepared."""
 
     repositories: Repositories
+    reading: Reading
     worlds: dict[str, Heads] = field(default_factory=dict)
     base: Heads = field(default_factory=dict)
     merged: dict[tuple[Key, ...], Heads | None] = field(default_factory=lambda: {(): {}})
@@ -58,10 +60,10 @@ class Merger:
         """Which change does not merge."""
         keys = (*wanted.ahead, *wanted.changes)
         key = next(keys[length - 1] for length in range(1, len(keys) + 1) if self.merged[keys[:length]] is None)
-        return f"Error merging {key[0]}/{facts.reading.review(key).project} for {key[1]},{key[2]}"
+        return f"Error merging {key[0]}/{self.reading.review(key).project} for {key[1]},{key[2]}"
 
     def _with(self, heads: Heads, key: Key, facts: Knowledge) -> Heads | None:
-        review = facts.reading.review(key)
+        review = self.reading.review(key)
         place = (review.canonical, review.branch)
         try:
             return {**heads, place: merge(heads.get(place) or self.repositories.head(place), review.patchsets[key[2] - 1].commit)}
@@ -126,16 +128,16 @@ def _new_errors(layout: Layout, facts: Knowledge, own: tuple[Key, ...]) -> list[
 def touches_configuration(key: Key, facts: Knowledge) -> bool:
     """Does a change touch what this tenant reads as configuration?"""
     known = facts.layout.projects.by_canonical.get(facts.project(key))
-    files = facts.reading.known(key).change.files
+    files = facts.read.known(key).change.files
     return known is not None and any(rank(known.settings, path) is not None for path in files)
 
 
 def _place(key: Key, facts: Knowledge) -> Place:
-    return (facts.project(key), facts.reading.known(key).change.branch)
+    return (facts.project(key), facts.read.known(key).change.branch)
 
 
 def _ref(key: Key, facts: Knowledge) -> Ref:
-    change = facts.reading.known(key).change
+    change = facts.read.known(key).change
     return Ref(facts.project(key), change.branch, change.files, change.ref)
 
 

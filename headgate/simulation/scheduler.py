@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from headgate.changes import Event
+from headgate.configuration import Layout
 from headgate.gating import (
     Action,
     AskedDequeue,
@@ -31,10 +32,11 @@ from headgate.gating import (
     job_key,
     pass_,
 )
+from headgate.gating.knowledge import Knowledge
 from headgate.gating.reconfiguration import reconfigure
 from headgate.simulation.executor import Executor, Running
 from headgate.simulation.gerrit import CI_ACCOUNT, CONNECTION, Gerrit
-from headgate.simulation.knowledge import Knowledge, Reading
+from headgate.simulation.knowledge import Reading
 from headgate.simulation.loading import Loader
 from headgate.simulation.merger import Merger, messages_of, touches_configuration
 from headgate.simulation.setting import Setting
@@ -69,11 +71,14 @@ class Scheduler:
     waiting: list[tuple[str, str, NodesReady]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.knowledge = {name: Knowledge(layout, self.reading, self.setting.web_root) for name, layout in self.setting.layouts.items()}
+        self.knowledge = {name: self._knowledge(layout) for name, layout in self.setting.layouts.items()}
         self.tenancies = {name: Tenancy() for name in self.knowledge}
         self.inboxes = {name: {} for name in self.knowledge}
-        self.merger = Merger(self.gerrit.repositories)
+        self.merger = Merger(self.gerrit.repositories, self.reading)
         self.loader = Loader.of(self.setting.trees)
+
+    def _knowledge(self, layout: Layout) -> Knowledge:
+        return Knowledge(layout, self.reading, f"{self.setting.web_root}t/{layout.tenant.name}/")
 
     def hear(self, event: Event, key: Key) -> None:
         self.refresh(key)
@@ -131,7 +136,7 @@ class Scheduler:
         former = self.knowledge[tenant]
         place = (former.project(merged), former.known(merged).change.branch)
         self.loader.read_again(place, self.gerrit.repositories.head(place).tree)
-        self.knowledge[tenant] = Knowledge(self.loader.layout(former.layout), self.reading, self.setting.web_root)
+        self.knowledge[tenant] = self._knowledge(self.loader.layout(former.layout))
         self.tenancies[tenant], actions = reconfigure(self.tenancies[tenant], self.knowledge[tenant], now)
         for action in actions:
             self._do(tenant, "", action, now)
