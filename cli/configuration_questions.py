@@ -10,7 +10,7 @@ from typing import Any
 from cli.configuration_sources import Sources, Tree, named_sources, read_tree
 from headgate.configuration import BadTenantFile, FreezeFailed, Layout, Ref, RemovedFile, SourceFile, Tenant, parse_tenants
 from headgate.configuration.answers import graph_answer, problem_answers
-from headgate.configuration.problems import nearest
+from headgate.configuration.problems import Problem, nearest
 from headgate.configuration.stanza import Wrong
 
 
@@ -81,6 +81,25 @@ def overlaid(layout: Layout, overlay: Sequence[str], sources: Sources) -> tuple[
     return layout.with_files(changes), layout.with_files(changes, config_projects=True)
 
 
+def _of_proposal(validated: Layout, overlay: Sequence[str]) -> list[Problem]:
+    """The problems that Zuul finds in a proposal: whole files are read again only on the branches it changes, and of several
+    default places there only the first is looked at."""
+    read = set()
+    for each in overlay:
+        name, _, branch = each.partition("=")[0].rpartition("@")
+        read.add((validated.projects.find(name), branch))
+    return [
+        problem
+        for problem in validated.occurrences
+        if problem.object or (problem.path and (problem.project, *problem.branches) in read and not _is_left_out(validated, problem))
+    ]
+
+
+def _is_left_out(layout: Layout, problem: Problem) -> bool:
+    bounds = layout.state.files.get((problem.project, problem.branches[0])) or ()
+    return not any(bound.file.path == problem.path and bound.counts for bound in bounds)
+
+
 def answer(world: World, question: Question) -> dict[str, Any]:
     """One frozen graph as JSON, or why there is none."""
     result: dict[str, Any] = {
@@ -93,10 +112,11 @@ def answer(world: World, question: Question) -> dict[str, Any]:
     errors: list[dict[str, Any]] = []
     try:
         layout = ahead = world.tenant(question.tenant)
-        validated = layout
+        found: Sequence[Problem] = layout.occurrences
         if question.overlay:
             layout, validated = overlaid(ahead, question.overlay, world.sources)
-        errors = [each for problem in validated.occurrences for each in problem_answers(problem, validated)]
+            found = _of_proposal(validated, question.overlay)
+        errors = [each for problem in found for each in problem_answers(problem, layout)]
         graph = layout.freeze(the_ref(layout, question), question.pipeline, ahead)
     except (BadQuestion, BadTenantFile, FreezeFailed) as wrong:
         return {**result, "error": str(wrong), "config_errors": errors}

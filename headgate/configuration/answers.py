@@ -94,8 +94,8 @@ def problem_answers(problem: Problem, layout: Layout) -> list[dict[str, Any]]:
         {
             "name": problem.name,
             "severity": problem.severity,
-            "source": f"{name}/{problem.path}@{branch}" if branch else name,
-            "line": problem.stanza_line or None,
+            "source": None if problem.placeless else f"{name}/{problem.path}@{branch}" if branch else f"{name}/None@None",
+            "line": None if problem.placeless else problem.stanza_line or None,
             "error": problem.message,
         }
         for branch in problem.branches or ("",)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from headgate.configuration.definitions import ProjectDefinition, Source
-from headgate.configuration.files import Parsed, SourceFile, check_shape, document_problem, parse_text, problem, rank, read_and_left_out
+from headgate.configuration.files import (
+    Parsed,
+    SourceFile,
+    check_shape,
+    left_out_problem,
+    parse_text,
+    problem,
+    rank,
+    read_and_left_out,
+    syntax_problems,
+)
 from headgate.configuration.objects import Bound, Named, Order, StanzaObject, Variant
 from headgate.configuration.parse_pipelines import pipeline, pipeline_shape
 from headgate.configuration.problems import Problem
@@ -43,7 +53,7 @@ class Binder:
         bounds = [former.get(file) or self.file(project, file) for file in read]
         problems = [problem for bound in bounds for problem in bound.problems]
         for file in left_out:
-            self._left_out(project, file, read[0].path, problems)
+            problems += [*syntax_problems(file), left_out_problem(file, read[0].path)]
             source = Source(project.canonical, project.name, project.settings.connection, branch, file.path)
             bounds.append(Bound(file, source, Parsed(), counts=False))
         return bounds, problems
@@ -68,13 +78,6 @@ class Binder:
             return False
         return project in self._matching[pattern]
 
-    def _left_out(self, project: Known, file: SourceFile, first: str, problems: list[Problem]) -> None:
-        stopped = parse_text(file.text).stopped
-        if stopped:
-            problems.append(document_problem(stopped, file.text, project.canonical, file.branch, file.path))
-        message = f"{file.path} is not read because this branch has {first}; keep one of zuul.yaml, zuul.d, .zuul.yaml and .zuul.d"
-        problems.append(Problem("warning", "Multiple Project Configurations", message, project.canonical, (file.branch,)))
-
     def order(self, project: Known, branch: str, path: str) -> Order:
         branches = project.branches
         position = branches.index(branch) if branch in branches else len(branches)
@@ -98,8 +101,7 @@ class Binder:
             bound.templates = [self._stanza(definition, source, (*order, n)) for n, definition in enumerate(parsed.templates)]
         if "project" in settings.kinds:
             bound.projects = [self._stanza(definition, source, (*order, n)) for n, definition in enumerate(parsed.projects)]
-        if parsed.stopped:
-            problems.append(document_problem(parsed.stopped, file.text, project.canonical, file.branch, file.path))
+        problems += syntax_problems(file)
         for complaint in parsed.complaints:
             if complaint.kind in settings.kinds or complaint.kind == "pragma":
                 problems.append(problem(complaint, file.text, project.canonical, file.branch, file.path))

@@ -7,11 +7,12 @@ admit again the names they define, then check again those names and whatever ref
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from headgate.configuration.admission import admit_job, admit_labels, admit_pipeline, admit_secret, admit_stanza, admit_target
 from headgate.configuration.checking import Checker
-from headgate.configuration.files import RemovedFile, SourceFile, document_problem, parse_text, problem, rank
+from headgate.configuration.files import RemovedFile, SourceFile, left_out_problem, problem, rank, read_and_left_out, syntax_problems
 from headgate.configuration.objects import Bound, Named, StanzaObject, Variant
 from headgate.configuration.problems import Problem
 from headgate.configuration.stanza import Complaint, Wrong
@@ -100,12 +101,12 @@ class Builder:
 
     def _documents_only(self, project: str, branch: str, files: list[SourceFile]) -> None:
         """Other branches of a config-project are read for their syntax alone."""
-        settings = self.state.known(project).settings
-        for file in files:
-            stopped = parse_text(file.text).stopped if rank(settings, file.path) else None
-            if stopped:
-                found = document_problem(stopped, file.text, project, branch, file.path)
-                self.note("file", (self.binder.positions[project], branch, file.path), [found])
+        known = self.state.known(project)
+        read, left_out = read_and_left_out(known.settings, files)
+        found = [syntax for file in read for syntax in syntax_problems(file)]
+        for file in left_out:
+            found += [*syntax_problems(file), left_out_problem(file, read[0].path)]
+        self.note("file", (self.binder.positions[project], branch, ""), found)
 
     def _replace(self, key: Key, files: list[SourceFile]) -> None:
         """Put these files in the place of a branch's former ones; a file that did not change keeps its objects."""
@@ -313,7 +314,9 @@ class Builder:
         complaint = Complaint("error", wrong.name, str(wrong), *_identity(item), wrong.path)
         bounds = self.state.files.get((source.project, source.branch)) or ()
         text = next((bound.file.text for bound in bounds if bound.file.path == source.path), "")
-        return problem(complaint, text, source.project, source.branch, source.path)
+        found = problem(complaint, text, source.project, source.branch, source.path)
+        nodeless = isinstance(item, Named) and item.kind == "nodeset" and not item.value.nodeset.nodes
+        return replace(found, placeless=True) if nodeless else found
 
 
 def _identity(item: Any) -> tuple[str, str, int, int]:

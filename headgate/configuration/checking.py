@@ -88,7 +88,9 @@ class Checker:
             )
         if kind == "project-template":
             known = state.template_problems.get(name) or ()
-            return [(template.order, template.definition.queue, str(wrong or "")) for template, wrong in known]
+            return [
+                (template.order, template.definition.queue, wrong and (str(wrong), template.definition.line)) for template, wrong in known
+            ]
         if kind == "nodeset":
             try:
                 return [len(each.nodes) for each in state.alternatives(name)]
@@ -224,6 +226,8 @@ class Checker:
                 raise Wrong(
                     f'the secret "{use.secret}" belongs to {named.source.name}; a secret is used in its own project only', ("secrets",)
                 )
+            if fault := named.value.fault():
+                raise Wrong(f'the secret "{use.secret}" cannot be decrypted: {fault}', ("secrets",))
 
     def _template(self, name: str) -> None:
         results: list[tuple[StanzaObject, Wrong | None]] = []

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headgate.configuration.documents import Encrypted
 from headgate.configuration.regex import Regex
 from headgate.jobs import Nodeset
 
 Values = Mapping[str, Any]
+KEY_BYTES = (128, 256, 384, 512, 768, 1024)
+"""Sizes of RSA keys in use; Zuul makes its own of 512."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,21 @@ class Secret:
     name: str
     data: Values | None = None
     oidc: Values | None = None
+
+    def fault(self) -> str:
+        """Why no key can decrypt it, or "": a chunk is exactly as long as its RSA key."""
+        waiting: list[Any] = [self.data]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, Mapping):
+                waiting += value.values()
+            elif isinstance(value, list):
+                waiting += value
+            elif isinstance(value, Encrypted):
+                for chunk in value.chunks:
+                    if len(chunk) not in KEY_BYTES:
+                        return f"an encrypted chunk of {len(chunk)} bytes fits no RSA key: it was cut or changed, encrypt it again"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

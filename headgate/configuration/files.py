@@ -174,11 +174,21 @@ def problem(complaint: Complaint, text: str, project: str, branch: str, path: st
     )
 
 
-def document_problem(bad: BadDocument, text: str, project: str, branch: str, path: str) -> Problem:
-    """What stopped the reading of a whole file."""
-    lines = text.splitlines()
+def syntax_problems(file: SourceFile) -> list[Problem]:
+    """What stopped the reading of a whole file, if anything did."""
+    bad = parse_text(file.text).stopped
+    if bad is None:
+        return []
+    lines = file.text.splitlines()
     context = lines[bad.line - 1].strip()[:160] if 0 < bad.line <= len(lines) else ""
-    return Problem("error", bad.name, str(bad), project, (branch,), path, bad.line, bad.column, bad.stanza_line, "", "", context)
+    place = (file.path, bad.line, bad.column, bad.stanza_line)
+    return [Problem("error", bad.name, str(bad), file.project, (file.branch,), *place, context=context)]
+
+
+def left_out_problem(file: SourceFile, first: str) -> Problem:
+    """A file that is not read because there is a `first` one in an earlier place."""
+    message = f"{file.path} is not read because this branch has {first}; keep one of zuul.yaml, zuul.d, .zuul.yaml and .zuul.d"
+    return Problem("warning", "Multiple Project Configurations", message, file.project, (file.branch,))
 
 
 def rank(project: TenantProject, path: str) -> tuple[int, str] | None:

@@ -7,13 +7,13 @@ all jobs: initializers, deduplication in a cycle, hard dependencies force a job 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from headgate.configuration.collecting import NoMatchingParent, collect
 from headgate.configuration.definitions import Source
-from headgate.configuration.freezing_graph import Candidate, settle
+from headgate.configuration.freezing_graph import DEFAULT_ANSIBLE, Candidate, settle
 from headgate.configuration.inheritance import MergedJob, deep_update
 from headgate.configuration.objects import Variant
 from headgate.configuration.pipelines import Pipeline
@@ -21,7 +21,7 @@ from headgate.configuration.projects import Ref
 from headgate.configuration.regex import Regex, RegexTooSlow
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import LayoutState
-from headgate.jobs import JobGraph
+from headgate.jobs import JobGraph, RoleSource
 
 COMMIT_MESSAGE = "/COMMIT_MSG"
 
@@ -135,7 +135,21 @@ def merged(state: LayoutState, ref: Ref, name: str, variants: list[Variant], bel
             may_report = True
         if image := job.get("image_build_name", None):
             _refuse_image(state, name, image, variant.source)
+    _refuse_pragma(state, job, collected[0].source)
     return job
+
+
+def _refuse_pragma(state: LayoutState, job: MergedJob, root: Source) -> None:
+    """Zuul stops here (`ImpliedBranchMatcher` has no list of matchers), so no working configuration has this."""
+    pragma = root.pragma
+    if job.explicit_branches is not None or not pragma.stated or pragma.implied_branches is not None:
+        return
+    own = state.known(root.project).settings.implied_branch_matchers
+    if own if pragma.implied_matchers is None else pragma.implied_matchers:
+        raise Wrong(
+            f'the job "{job.name}" begins in {root}, whose pragma turns on implied branch matchers: '
+            f"say implied-branches there too, or give a variant of the job branches"
+        )
 
 
 def _refuse_reporter(state: LayoutState, source: Source) -> None:
@@ -221,8 +235,23 @@ class _Updates:
         }
 
 
+_COUNTS: dict[str, Any] = {
+    **dict.fromkeys(("parent", "protected", "post_review", "pre_timeout", "timeout", "post_timeout", "override_checkout")),
+    **dict.fromkeys(("image_build_name", "ansible_split_streams")),
+    "voting": True,
+    "attempts": 3,
+    "match_on_config_updates": True,
+    "deduplicate": "auto",
+    "type": "regular",
+    "workspace_scheme": "golang",
+    "workspace_checkout": True,
+}
+"""Simple attributes that make a job another one, with what it means not to say them. Messages and file matchers do not (Zuul's
+`Job.toDict`, of which its `getConfigHash` is made, lists what does)."""
+
+
 def configuration(job: MergedJob, state: LayoutState) -> object:
-    """What must be equal for a job's configuration to count as unchanged: everything but its files, description and own place."""
+    """What must be equal for a job's configuration to count as unchanged."""
     return tuple(_configuration(job, state))
 
 
@@ -230,12 +259,20 @@ def _configuration(job: MergedJob, state: LayoutState) -> Iterator[object]:
     yield job.name
     yield job.variant_description
     yield job.explicit_branches
-    yield sorted(job.values.items(), key=lambda item: item[0])
+    yield [job.get(key, default) for key, default in _COUNTS.items()]
+    yield job.get("ansible_version", None) or state.tenant.default_ansible_version or DEFAULT_ANSIBLE
     yield job.sets
     yield (job.vars, job.extra_vars, job.host_vars, job.group_vars, job.include_vars)
-    yield (job.required_projects, job.include_projects, job.exclude_projects)
-    yield (job.semaphores, job.failure_output, job.secret_exposure)
-    yield (job.final, job.abstract, job.intermediate, [(role.project, role.name, role.implicit) for role in job.roles])
-    yield job.playbooks
-    nodeset = job.values.get("nodeset")
-    yield state.alternatives(nodeset) if nodeset is not None else ()
+    yield (list(job.required_projects.values()), job.include_projects, job.exclude_projects)
+    yield (job.semaphores, job.failure_output, job.secret_exposure or "ignore")
+    yield (job.final, job.abstract, job.intermediate, _roles(job.roles))
+    for playbook in job.all_playbooks():
+        yield (playbook.project, playbook.branch, playbook.path, playbook.semaphores, playbook.cleanup, _roles(playbook.roles))
+        yield [(use.name, use.secret) for use in playbook.secrets]
+    yield [len(group) for group in job.playbooks.values()]
+    alternatives = job.nodesets()
+    yield [each for each in alternatives if each.nodes or len(alternatives) > 1]
+
+
+def _roles(roles: Iterable[RoleSource]) -> list[tuple[str, str, bool]]:
+    return [(role.project, role.name, role.implicit) for role in roles]

@@ -35,6 +35,8 @@ class Problem:
     object: str = ""
     key: str = ""
     context: str = ""
+    placeless: bool = False
+    """Does Zuul report it without file and line?"""
 
     @property
     def is_error(self) -> bool:

@@ -98,7 +98,7 @@ class Projects:
                 resolved = projects.find(shadowed)
                 if resolved is None:
                     projects.unknown_shadows.append((name, shadowed))
-                    found.clear()
+                    found = {each for each in project.settings.shadow if each in projects.by_canonical}
                     break
                 found.add(resolved)
             projects.shadows[name] = frozenset(found)

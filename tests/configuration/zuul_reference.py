@@ -1,7 +1,8 @@
 """Freezes job graphs with Zuul's own code, without any service. Runs in Zuul's environment, not in ours: it imports nothing of Headgate.
 
 Reads requests from stdin, a JSON list of `{directory, main, key, hostnames, drivers, queries}`, and writes a list of lists of answers in
-the form of `headgate jobs --batch`. `queries` may be the word `all`: every tenant, pipeline, project and branch of the directory.
+the form of `headgate jobs --batch`. `queries` may be the word `all`: every tenant, pipeline, project and branch of the directory;
+`sample` takes so many of those, with `seed`, and `overlay` puts proposed branches over each.
 Zuul's own objects parse, lay out and freeze; only what needs a service (locks, keys, mergers, connections' caches) is stood in for.
 """
 
@@ -10,6 +11,7 @@ import io
 import json
 import logging
 import pathlib
+import random
 import sys
 import types
 
@@ -74,11 +76,8 @@ class Now:
     def submit(self, function, *args):
         import concurrent.futures
 
-        future = concurrent.futures.Future()
-        try:
-            future.set_result(function(*args))
-        except Exception as wrong:  # noqa: BLE001 - whatever Zuul raises is its answer
-            future.set_exception(wrong)
+        with concurrent.futures.ThreadPoolExecutor(1) as other:  # Zuul keeps the place of an error by thread
+            future = other.submit(function, *args)
         return future
 
 
@@ -93,6 +92,7 @@ class World:
         self.root = pathlib.Path(request["directory"])
         self.request = request
         self.branches = {}
+        self.overlays = {}
         self.registry = self.connections()
         system = types.SimpleNamespace(system_id="reference")
         settings = types.SimpleNamespace(web_root="", oidc_default_signing_algorithm="RS256", oidc_supported_signing_algorithms=["RS256"])
@@ -171,12 +171,15 @@ class World:
                         asked = {"tenant": name, "pipeline": pipeline, "project": project.canonical_name, "branch": branch}
                         yield {**asked, "files": []}
                         yield {**asked, "files": ["README"]}
+                        for files in self.request.get("files", ()):
+                            yield {**asked, "files": files}
                         yield {**asked, "files": [], "tag": True}
                         yield {**asked, "files": [], "ref": True}
 
     def answer(self, query):
         tenant = self.tenants[query["tenant"]]
         answer = {key: query[key] for key in ("tenant", "project", "pipeline", "branch")} | {"files": query.get("files") or []}
+        answer |= {"overlay": query["overlay"]} if query.get("overlay") else {}
         answer |= {key: True for key in ("tag", "ref") if query.get(key)}
         layout = tenant.layout
         manager = layout.pipeline_managers.get(query["pipeline"])
@@ -211,7 +214,11 @@ class World:
 
         self.loader.scheduler = types.SimpleNamespace(abide=self.abide)
         item = types.SimpleNamespace(manager=manager, event=None, layout_uuid=None, warning=lambda text: None)
-        layouts = [self.loader.createDynamicLayout(item, Files(), {}, self.ansible, include_config_projects=each) for each in (False, True)]
+        make = self.loader.createDynamicLayout
+        known = (tenant.name, json.dumps(overlay, sort_keys=True))
+        if known not in self.overlays:
+            self.overlays = {known: [make(item, Files(), {}, self.ansible, include_config_projects=each) for each in (False, True)]}
+        layouts = self.overlays[known]
         return layouts[0], layouts[1].loading_errors.errors
 
     def freeze(self, tenant, layout, query):
@@ -321,8 +328,11 @@ def answers(request):
         world = World(request)
     except Exception as wrong:  # noqa: BLE001 - whatever Zuul raises is its answer
         return {"refused": f"{type(wrong).__name__}: {wrong}"}
-    wanted = world.queries() if request["queries"] == "all" else request["queries"]
-    return [world.answer(query) for query in wanted]
+    wanted = list(world.queries()) if request["queries"] == "all" else request["queries"]
+    if len(wanted) > request.get("sample", len(wanted)):
+        wanted = random.Random(request["seed"]).sample(wanted, request["sample"])
+    over = {"overlay": request["overlay"]} if request.get("overlay") else {}
+    return [world.answer({**query, **over}) for query in wanted]
 
 
 def plain(value):
