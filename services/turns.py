@@ -15,6 +15,7 @@ from headgate.configuration.files import rank
 from headgate.gating import (
     Action,
     AskedDequeue,
+    AskedPromote,
     BuildAgain,
     BuildEnded,
     BuildPaused,
@@ -326,6 +327,8 @@ class Turns:
                     return LEAVING_EVENTS[event.type]
                 case AskedDequeue(change) if change in item.changes:
                     return self.reasons.get(change, "dequeued by hand")
+                case AskedPromote():
+                    return "moved by a promotion"
                 case Superceded(change) if change in item.changes:
                     return "superceded by another pipeline"
         return "it has no place there any more"

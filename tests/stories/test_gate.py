@@ -78,24 +78,24 @@ async def test_operators_put_in_take_out_and_promote(ci: Installation) -> None:
     assert shown.index(second.name) < shown.index(first.name)
 
     assert "dequeued" in ci.headgate("dequeue", str(second.number), "--pipeline", "gate", "--reason", "not today")
-    (left,) = await ci.ask("select reason from items where change_key = $1 and pipeline = 'gate'", f"review/{second.number}/1")
-    assert left["reason"] == "not today"
+    left = await ci.ask(
+        "select reason from items where change_key = $1 and pipeline = 'gate' order by dequeued", f"review/{second.number}/1"
+    )
+    assert [row["reason"] for row in left] == ["moved by a promotion", "not today"]
     await end_all(ci, [first], lambda _: 0, lambda: ci.merged(first))
     assert not ci.merged(second)
 
     assert "done" in ci.headgate("enqueue", str(second.number), "--pipeline", "gate")
     await end_all(ci, [second], lambda _: 0, lambda: ci.merged(second))
-    assert "no pipeline x" not in ci.headgate("status")
 
 
 async def test_a_change_and_what_it_depends_on_are_tested_together(ci: Installation) -> None:
-    below = ci.propose("passes", files={"below": "x"}, message="The change below")
+    ci.land({"zuul.d/project.yaml": project_stanza(["noop"])})
+    below = ci.propose(files={"below": "x"}, message="The change below")
     await ci.report(below)
     url = f"{ci.server.settings().url}/c/{ci.server.project}/+/{below.number}"
     above = ci.propose("waits", message=f"The change above\n\nDepends-On: {url}")
     ring = await ci.bell.ring(above.number)
-    files = ci.author.git("ls-remote", "origin")
-    assert files
     ring.end(0)
     report = await ci.report(above)
     assert "Build succeeded" in report
