@@ -3,12 +3,14 @@ carries the same for `prefect deploy --all` (a test compares the two)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.filesystems import LocalFileSystem
 from prefect.flows import Flow
@@ -16,8 +18,11 @@ from prefect.schedules import Cron, Schedule
 from prefect.settings import PREFECT_HOME
 
 from flows.registry import FLOWS, POOLS
+from headgate.diskimages import ImageSettings
 from services.worker import HeadgateWorker
 from tasks.installation import RESULTS_BLOCK
+
+IMAGE_TAG = "image-schedule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,46 @@ DEFINITIONS = (
         "Destroys what a crash left and forgets what is too old.",
         "17 * * * *",
     ),
+    Definition(
+        "build-image",
+        "flows.build_image:build_image",
+        "images",
+        "Builds one image, uploads it everywhere it is wanted, proves it there, and only then uses it. Retry goes on where it stopped.",
+    ),
+    Definition(
+        "upload-image",
+        "flows.upload_image:upload_image",
+        "images",
+        "Brings one build to one provider, proves it and uses it. Retry goes on where it stopped.",
+    ),
 )
+
+
+async def apply_images(client: PrefectClient, images: Mapping[str, ImageSettings]) -> None:
+    """A deployment `build-image/NAME` with its own schedule for each configured image; those of images that are gone go too. Apart from
+    `apply` because they depend on the installation; a pause that people set on a schedule stays."""
+    flow: Flow[..., Any] = FLOWS["build-image"]
+    wanted = FlowFilter(name=FlowFilterName(any_=[flow.name]))
+    known = {each.name: each for each in await client.read_deployments(flow_filter=wanted) if IMAGE_TAG in each.tags}
+    for name in known.keys() - images.keys():
+        await client.delete_deployment(known[name].id)
+    for name, image in images.items():
+        cron, if_due = image.schedule
+        parameters = {"image": name, "only_if_due": if_due}
+        before = [each.schedule for each in known[name].schedules] if name in known else []
+        same = [getattr(each, "cron", None) for each in before] == [cron]
+        await client.create_deployment(
+            flow_id=await client.create_flow(flow),
+            name=name,
+            entrypoint="flows.build_image:build_image",
+            work_pool_name="images",
+            description=f"Builds the image {name} ({'if it is old enough' if if_due else 'always'}).",
+            tags=["headgate", IMAGE_TAG],
+            parameters=parameters,
+            schedules=None if same else [_cron(cron)],
+            parameter_openapi_schema=_schema(flow),
+            enforce_parameter_schema=False,
+        )
 
 
 async def apply(client: PrefectClient) -> None:
@@ -86,9 +130,13 @@ async def apply(client: PrefectClient) -> None:
 
 
 def _schedule(definition: Definition) -> Any:
+    return _cron(definition.cron)
+
+
+def _cron(line: str) -> Any:
     from prefect.client.schemas.actions import DeploymentScheduleCreate
 
-    schedule: Schedule = Cron(definition.cron, timezone="UTC")
+    schedule: Schedule = Cron(line, timezone="UTC")
     return DeploymentScheduleCreate.from_schedule(schedule)
 
 

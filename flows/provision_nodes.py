@@ -16,6 +16,7 @@ from headgate.nodes import Offer
 from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSpec
 from providers.registry import offer
 from tasks.effects import effect
+from tasks.image_boots import image_for, launch_watched
 from tasks.node_store import StoredNode, request_topic
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
@@ -41,10 +42,18 @@ async def offers(this: Runtime) -> list[Offer]:
 async def launch_node(node_id: str, label: str, provider: str, request: str, zone: str, public_key: str) -> Node:
     """One node, up. Not retried here: whether to try again, and where, is the pass's to decide."""
     this = await runtime()
+    place = this.providers[provider]
     spec = NodeSpec(
-        id=node_id, label=label, owner=this.owner, public_key=public_key, request=request, zone=zone, hostname=f"headgate-{node_id[:12]}"
+        id=node_id,
+        label=label,
+        owner=this.owner,
+        public_key=public_key,
+        request=request,
+        zone=zone,
+        hostname=f"headgate-{node_id[:12]}",
+        image=await image_for(this.images, place, node_id, label),
     )
-    return await this.providers[provider].launch(spec)
+    return await launch_watched(this.images, place, spec)
 
 
 async def _launch(this: Runtime, node: StoredNode, public_key: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
-from deployments.definitions import apply
+from deployments.definitions import apply, apply_images
 from headgate.settings import Settings
 from services.prefect_server import wait_for_prefect
 from services.scheduler import Scheduler
@@ -59,6 +59,7 @@ async def scheduler(settings: Settings, tell: Tell) -> None:
     set_runtime(runtime)
     try:
         await apply(runtime.prefect)
+        await apply_images(runtime.prefect, runtime.diskimages)
         working = Scheduler(runtime)
         loops: list[asyncio.Task[object]] = [
             asyncio.create_task(working.run(), name="scheduler"),

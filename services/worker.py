@@ -174,7 +174,7 @@ async def serve(settings: Settings, stop: asyncio.Event, pools: tuple[str, ...] 
         raise RuntimeError("a random worker id was taken")
     hostname = socket.gethostname()
     await runtime.store.add_worker(worker_id, lease_key(name), hostname, os.getpid())
-    limits = {"changes": settings.worker.changes, "jobs": settings.worker.jobs}
+    limits = {"changes": settings.worker.changes, "jobs": settings.worker.jobs, "images": settings.worker.images}
     async with get_client() as client:
         runs = Runs(worker_id, runtime.store, client, {pool: limits[pool] for pool in pools})
         workers = [HeadgateWorker(pool, runs=runs, name=f"{hostname}-{os.getpid()}", create_pool_if_not_found=True) for pool in pools]

@@ -24,7 +24,7 @@ def runs_topic(pool: str) -> str:
     return f"runs:{pool}"
 
 
-ALL_RUNS = (runs_topic("changes"), runs_topic("jobs"))
+ALL_RUNS = (runs_topic("changes"), runs_topic("jobs"), runs_topic("images"))
 
 
 _deployments: dict[str, UUID] = {}

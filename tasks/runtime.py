@@ -15,6 +15,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from pydantic import TypeAdapter, ValidationError
 
 from headgate.changes import Change
+from headgate.diskimages import ImageSettings, parse_diskimages
 from headgate.settings import Settings, SettingsProblem
 from providers.base import Provider
 from providers.registry import create
@@ -22,6 +23,7 @@ from tasks.connection_settings import ConnectionSettings
 from tasks.connections import Connection, open_connection
 from tasks.database import Listener, migrate, open_engine
 from tasks.git import Caches
+from tasks.image_store import ImageRecords
 from tasks.installation import CONFIG_VARIABLE, database_url, read_settings
 from tasks.node_store import NodeStore
 from tasks.store import Store
@@ -75,18 +77,21 @@ class Runtime:
     database_url: str
     store: Store
     nodes: NodeStore
+    images: ImageRecords
     prefect: PrefectClient
     connections: dict[str, Connection]
     caches: Caches
     tenants: Tenants
     providers: dict[str, Provider]
     owner: str
+    diskimages: dict[str, ImageSettings] = field(default_factory=dict)
     worker: str = ""
     stopping: bool = field(default=False)
 
     @classmethod
     async def open(cls, settings: Settings) -> Runtime:
         """Connect to the database (bringing its schema up to date) and prepare the rest. Raises a `Problem`."""
+        diskimages = parse_diskimages(settings.diskimages)
         url = database_url(settings)
         engine = open_engine(url)
         await migrate(engine)
@@ -104,12 +109,14 @@ class Runtime:
             database_url=url,
             store=store,
             nodes=NodeStore(engine),
+            images=ImageRecords(engine),
             prefect=prefect,
             connections=connections,
             caches=caches,
             tenants=Tenants(settings.tenant_file, store, caches, connections),
             providers=providers,
             owner=owner,
+            diskimages=diskimages,
         )
 
     def canonical(self, change: Change) -> str:

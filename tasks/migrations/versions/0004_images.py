@@ -1,5 +1,7 @@
 """Keep images: their builds, uploads, and the nodes started from them"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -8,15 +10,15 @@ revision = "0004"
 down_revision = "0003"
 
 
-def _text(name: str) -> sa.Column[object]:
+def _text(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Text(), server_default="", nullable=False)
 
 
-def _name(name: str, default: str | None = None) -> sa.Column[object]:
+def _name(name: str, default: str | None = None) -> sa.Column[Any]:
     return sa.Column(name, sa.String(), server_default=default, nullable=False)
 
 
-def _moment(name: str, nullable: bool = True) -> sa.Column[object]:
+def _moment(name: str, nullable: bool = True) -> sa.Column[Any]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
 
 
