@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.configuration import Layout, Ref, SourceFile, load_layout, parse_tenants
-from headgate.configuration.files import parse_text
+from headgate.configuration.files import forget_texts
 
 HOST = "review.example.com"
 BRANCHES = ("master", "stable")
@@ -138,7 +138,7 @@ def measure(count: int) -> dict[str, float]:
     files = files_of(count)
 
     def fresh() -> Layout:
-        parse_text.cache_clear()
+        forget_texts()
         return load(count, files)
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

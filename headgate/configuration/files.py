@@ -5,9 +5,10 @@ Parsing depends on the text alone and is remembered by it, so a file that is equ
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from headgate.configuration import parse_others
@@ -100,9 +101,38 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-@lru_cache(maxsize=16_384)
+MOST_REMEMBERED = 32_000_000
+"""Characters of the texts whose objects are remembered: some times all of OpenStack's configuration."""
+_remembered: OrderedDict[str, Parsed] = OrderedDict()
+_sizes = {"characters": 0}
+_remembering = Lock()
+
+
 def parse_text(text: str) -> Parsed:
     """What a configuration file says; never raises for what the text holds. The result is shared: do not change it."""
+    found = _remembered.get(text)
+    if found is not None:
+        return found
+    found = parse_anew(text)
+    with _remembering:
+        if text not in _remembered:
+            _remembered[text] = found
+            _sizes["characters"] += len(text)
+        while _sizes["characters"] > MOST_REMEMBERED:
+            oldest, _ = _remembered.popitem(last=False)
+            _sizes["characters"] -= len(oldest)
+    return found
+
+
+def forget_texts() -> None:
+    """Forget all remembered texts, as a benchmark wants it."""
+    with _remembering:
+        _remembered.clear()
+        _sizes["characters"] = 0
+
+
+def parse_anew(text: str) -> Parsed:
+    """`parse_text` without its memory."""
     parsed = Parsed()
     complaints = Complaints(parsed.complaints)
     stanzas, parsed.stopped = read(text, ITEM_KINDS)

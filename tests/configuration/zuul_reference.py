@@ -77,8 +77,7 @@ class Now:
         import concurrent.futures
 
         with concurrent.futures.ThreadPoolExecutor(1) as other:  # Zuul keeps the place of an error by thread
-            future = other.submit(function, *args)
-        return future
+            return other.submit(function, *args)
 
 
 class Merger:
