@@ -12,13 +12,14 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One vote on a change as its server reports it."""
+    """One vote on a change as its server reports it. In an event, `changed` says that it was another one before."""
 
     label: str
     value: int
     username: str = ""
     email: str = ""
     granted: datetime | None = None
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Change:
 
     `number` and `patchset` are as the server numbers them; `ref` is fetchable from the project's repository and
     resolves to `commit`. `files` are paths touched against the first parent, `()` when not known.
+
+    A moved branch or tag is tested in the same form (`headgate.refs`): patchset 0, a negative number.
     """
 
     connection: str
@@ -56,7 +59,14 @@ class Change:
         """What identifies this patchset among all connections."""
         return (self.connection, self.number, self.patchset)
 
+    @property
+    def is_ref(self) -> bool:
+        """A branch or tag at one commit, no review."""
+        return self.patchset == 0
+
     def __str__(self) -> str:
+        if self.is_ref:
+            return self.ref
         return f"{self.number},{self.patchset}"
 
 
@@ -84,6 +94,9 @@ class Event:
     `id` is equal whenever the same happening is delivered again (by stream and by a later catch-up read, say), so
     storing by id makes twice once. `type` is the connection's own name of it (`patchset-created`, `comment-added`,
     `change-abandoned`, `change-restored`, `change-merged`, `ref-updated`, ...).
+
+    `pipeline` and `time` are told by what Headgate itself emits: the pipeline that a `timer` is for, or in which a parent was
+    enqueued (connection `zuul`); and the timer's line.
     """
 
     id: str
@@ -103,3 +116,5 @@ class Event:
     new_commit: str = ""
     added: tuple[str, ...] = field(default=())
     removed: tuple[str, ...] = field(default=())
+    pipeline: str = ""
+    time: str = ""

@@ -185,7 +185,7 @@ def _approvals_of(message: Json, info: Json) -> tuple[Approval, ...]:
     if header.startswith("Patch Set "):
         for taken, label, value in _VOTE.findall(header.partition(":")[2]):
             if taken or value:
-                votes[label] = Approval(label, int(value or 0), _username(author), author.get("email", ""), created)
+                votes[label] = Approval(label, int(value or 0), _username(author), author.get("email", ""), created, True)
     return tuple(votes.values())
 
 

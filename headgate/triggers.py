@@ -2,7 +2,7 @@
 
 Law: some trigger of the pipeline for the event's connection matches everything it asks of the event, and the change meets what the pipeline
 requires (any entry) and nothing that it rejects. Patterns match from the start of a text and need not reach its end; comments, e-mail
-addresses and user names are searched. Source: Zuul 14.3's Gerrit driver.
+addresses, user names and hashtags are searched. A branch or tag meets nothing that is asked of a review. Source: Zuul 14.3's Gerrit driver.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ def _any(patterns: tuple[Regex, ...], text: str, search: bool = False) -> bool:
 
 def trigger_matches(trigger: Trigger, event: Event) -> bool:
     """Does the event alone meet the trigger?"""
-    if trigger.connection != event.connection or trigger.time:
+    if trigger.connection != event.connection or trigger.time != event.time:
         return False
     granted = {(approval.label, str(approval.value)) for approval in event.approvals}
+    changed = {(approval.label, str(approval.value)) for approval in event.approvals if approval.changed}
     return (
         _any(trigger.event, event.type)
         and _any(trigger.branch, event.branch)
@@ -32,9 +33,11 @@ def trigger_matches(trigger: Trigger, event: Event) -> bool:
         and _any(trigger.comment, event.comment, search=True)
         and _any(trigger.email, event.email, search=True)
         and _any(trigger.username, event.username, search=True)
-        and (not trigger.added or any(_any(trigger.added, tag) for tag in event.added))
-        and (not trigger.removed or any(_any(trigger.removed, tag) for tag in event.removed))
+        and _any(trigger.pipeline, event.pipeline)
+        and (not trigger.added or any(_any(trigger.added, tag, search=True) for tag in event.added))
+        and (not trigger.removed or any(_any(trigger.removed, tag, search=True) for tag in event.removed))
         and all((label, str(value)) in granted for label, value in trigger.approval)
+        and all((label, str(value)) in changed for label, value in trigger.approval_change)
         and not (trigger.ignore_deletes and event.type == "ref-updated" and set(event.new_commit) == {"0"})
     )
 
@@ -58,24 +61,33 @@ def _status(change: Change) -> str:
     return "MERGED" if change.merged else "NEW" if change.open else "ABANDONED"
 
 
+def _asks_of_review(asked: RefFilter) -> bool:
+    """Is anything asked that only a review has?"""
+    return (asked.open, asked.current_patchset, asked.wip) != (None, None, None) or bool(asked.status or asked.hashtags or asked.approval)
+
+
 def _meets(wanted: RefFilter, change: Change, now: datetime) -> bool:
+    if change.is_ref:
+        return not _asks_of_review(wanted)
     return (
         (wanted.open is None or change.open == wanted.open)
         and (wanted.current_patchset is None or change.current == wanted.current_patchset)
         and (wanted.wip is None or change.wip == wanted.wip)
         and (not wanted.status or _status(change) in wanted.status)
-        and all(any(pattern.match(tag) for tag in change.hashtags) for pattern in wanted.hashtags)
+        and all(any(pattern.search(tag) for tag in change.hashtags) for pattern in wanted.hashtags)
         and all(_given(approval, change, now) for approval in wanted.approval)
     )
 
 
 def _is_rejected(unwanted: RefFilter, change: Change, now: datetime) -> bool:
+    if change.is_ref:
+        return _asks_of_review(unwanted)
     return (
         (unwanted.open is not None and change.open == unwanted.open)
         or (unwanted.current_patchset is not None and change.current == unwanted.current_patchset)
         or (unwanted.wip is not None and change.wip == unwanted.wip)
         or _status(change) in unwanted.status
-        or any(pattern.match(tag) for pattern in unwanted.hashtags for tag in change.hashtags)
+        or any(pattern.search(tag) for pattern in unwanted.hashtags for tag in change.hashtags)
         or any(_given(approval, change, now) for approval in unwanted.approval)
     )
 
@@ -101,6 +113,8 @@ def enters(pipeline: Pipeline, event: Event, change: Change, now: datetime) -> b
 
 def fires(pipeline: Pipeline, event: Event, change: Change, now: datetime) -> bool:
     """Does any trigger of the pipeline match, whatever the pipeline requires of the change?"""
+    if event.time and event.pipeline != pipeline.name:
+        return False
     return any(
         trigger_matches(trigger, event)
         and (trigger.require is None or _meets(trigger.require, change, now))

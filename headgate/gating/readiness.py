@@ -14,6 +14,8 @@ def own_labels(pipeline: Pipeline, connection: str) -> frozenset[str]:
 def obstacle(pipeline: Pipeline, known: Known) -> str:
     """Why the change cannot merge, "" if it can."""
     change = known.change
+    if change.is_ref:
+        return ""
     if change.wip:
         return "it is work in progress"
     if not (change.open or change.merged):
