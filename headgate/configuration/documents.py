@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -93,11 +94,9 @@ class _Loader(yaml.CSafeLoader):
                 self._kinds[value] = found
         return found
 
-    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
-        """No resolver here depends on the path."""
-
-    def ascend_resolver(self) -> None:
-        """No resolver here depends on the path."""
+    # No resolver here depends on the path, and these two are called for every value: functions of C that do nothing are the cheapest.
+    descend_resolver = operator.is_  # type: ignore[assignment]  # its result is not looked at
+    ascend_resolver = int  # type: ignore[assignment]  # likewise
 
 
 class _Builder:
@@ -141,7 +140,10 @@ class _Builder:
             return self._mapping(node, depth)
         if isinstance(node, yaml.SequenceNode) and tag == _SEQ:
             self._count(len(node.value), node)
-            return [self.value(child, depth + 1) for child in node.value]
+            value = self.value
+            return [
+                child.value if child.tag == _STR and isinstance(child, yaml.ScalarNode) else value(child, depth + 1) for child in node.value
+            ]
         if tag in ("!override", "!inherit"):
             inner: Any
             if isinstance(node, yaml.MappingNode):
@@ -154,20 +156,23 @@ class _Builder:
         return self._standard(node)
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[Any, Any]:
-        if any(key.tag == _MERGE for key, _ in node.value):
-            _refuse_twice(node)
-            self._flatten(node)
+        for key, _ in node.value:
+            if key.tag == _MERGE:
+                _refuse_twice(node)
+                self._flatten(node)
+                break
         self._count(len(node.value), node)
         built = {}
         strings = True
+        scalar = yaml.ScalarNode
         for key, child in node.value:
-            if key.tag == _STR and type(key) is yaml.ScalarNode:
+            if key.tag == _STR and type(key) is scalar:
                 name = key.value
             else:
                 name = self.value(key, depth + 1)
                 strings = False
             try:
-                if child.tag == _STR and type(child) is yaml.ScalarNode:
+                if child.tag == _STR and type(child) is scalar:
                     built[name] = child.value
                 else:
                     built[name] = self.value(child, depth + 1)
