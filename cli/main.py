@@ -35,6 +35,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.configuration": ("check", "jobs", "explain", "diff", "schema", "encrypt"),
     "cli.jenkins": ("import",),
     "cli.simulate": ("simulate",),
+    "cli.images": ("images",),
 }
 """One file per group of verbs; each adds its commands to `app` in `register(app)`. Only the group that is asked for is imported."""
 

@@ -1,0 +1,281 @@
+"""`headgate images`: what is built and used, and the verbs to build, boot, promote, roll back, delete, pause and read about an image."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import CONFIG, ConfigOption
+from headgate.images import Build, BuildState, Upload, UploadState, current
+from headgate.problems import Problem
+from headgate.settings import Settings
+from tasks.installation import database_url, prefect_environment, read_settings
+
+if TYPE_CHECKING:
+    from tasks.runtime import Runtime
+
+ImageArgument = Annotated[str, typer.Argument(metavar="IMAGE", help="A diskimage of the configuration.")]
+images = typer.Typer(name="images", help="Images: build, prove, use.", invoke_without_command=True, no_args_is_help=False)
+
+
+def _with_runtime(config: Path, work: Callable[[Runtime], Awaitable[None]]) -> None:
+    settings = read_settings(config)
+    database_url(settings)  # says so if there is no installation to work for
+    os.environ.update(prefect_environment(settings))
+
+    async def run() -> None:
+        from tasks.runtime import Runtime, set_runtime
+
+        runtime = await Runtime.open(settings)
+        set_runtime(runtime)
+        try:
+            await work(runtime)
+        finally:
+            set_runtime(None)
+            await runtime.close()
+
+    asyncio.run(run())
+
+
+def _known(names: dict[str, object], image: str) -> None:
+    if image not in names:
+        raise Problem(f"There is no diskimage {image}; the configuration has {', '.join(sorted(names)) or 'none'}.")
+
+
+def _age(moment: datetime) -> str:
+    seconds = int((datetime.now(UTC) - moment).total_seconds())
+    return f"{seconds // 86400} d" if seconds >= 172800 else f"{seconds // 3600} h" if seconds >= 7200 else f"{max(seconds, 0) // 60} min"
+
+
+@images.callback()
+def show(context: typer.Context, config: ConfigOption = CONFIG) -> None:
+    """List builds and uploads with their state, age, size and the nodes that run on them."""
+    if context.invoked_subcommand is not None:
+        return
+
+    async def work(this: Runtime) -> None:
+        paused, users = await this.images.paused(), await this.images.users()
+        builds, uploads = await this.images.builds(), await this.images.uploads()
+        for image in sorted({*this.diskimages, *(build.image for build in builds)}):
+            cron = this.diskimages[image].schedule[0] if image in this.diskimages else "no longer configured"
+            typer.echo(f"{image}  ({cron}{', paused' if image in paused else ''})")
+            for build in [each for each in builds if each.image == image]:
+                _show_build(build, [each for each in uploads if each.build == build.id], uploads, users)
+
+    _with_runtime(config, work)
+
+
+def _show_build(build: Build, mine: list[Upload], uploads: list[Upload], users: dict[str, int]) -> None:
+    size = f"{sum(build.sizes.values()) // 1_000_000} MB {','.join(sorted(build.sizes))}" if build.sizes else ""
+    typer.echo(f"  {build.id[:12]}  {build.state:9} {_age(build.created):>7}  {size}  {build.message}".rstrip())
+    for upload in mine:
+        used = "current" if current(uploads, upload.image, upload.provider) == upload else ""
+        nodes = f"{users[upload.id]} nodes" if upload.id in users else ""
+        said = " ".join(filter(None, (used, nodes, upload.message)))
+        typer.echo(f"    {upload.id[:12]}  {upload.provider:12} {upload.format:6} {upload.state:10} {said}".rstrip())
+
+
+@images.command()
+def build(
+    image: ImageArgument,
+    debug: Annotated[bool, typer.Option("--debug", help="Build on this terminal; a shell opens where an element fails.")] = False,
+    tmp_dir: Annotated[Path | None, typer.Option("--tmp-dir", help="With --debug: where to build, without tmpfs.")] = None,
+    password: Annotated[str, typer.Option("--password", envvar="HEADGATE_DEVUSER_PASSWORD", help="With --debug: of a user devuser.")] = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Build an image now, by a run of its flow, whatever its age; or, with --debug, here."""
+    if debug:
+        _build_here(read_settings(config), image, tmp_dir, password)
+        return
+
+    async def work(this: Runtime) -> None:
+        from tasks.prefect_api import create_run, runs_topic
+        from tasks.store import new_id
+
+        _known(dict(this.diskimages), image)
+        name = f"{image} {datetime.now(UTC):%Y-%m-%d %H:%M}"
+        run = await create_run(
+            this.prefect, "build-image/build-image", name=name, parameters={"image": image}, key=new_id(), tags=["headgate"]
+        )
+        await this.store.tell(runs_topic("images"))
+        typer.echo(f"{this.settings.prefect_ui}/runs/flow-run/{run.id}")
+
+    _with_runtime(config, work)
+
+
+def _build_here(settings: Settings, image: str, tmp_dir: Path | None, password: str) -> None:
+    from headgate.diskimages import Places, disk_image_create, parse_diskimages
+    from tasks.diskimage import ELEMENTS, build_environment, clear
+
+    known = parse_diskimages(settings.diskimages)
+    _known(dict(known), image)
+    root = settings.image_directory / "debug"
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{image}-", dir=tmp_dir or root))
+    elements = [str(settings.directory / path) for path in settings.images.elements] + [str(ELEMENTS)]
+    cache = settings.image_directory / "cache"
+    places = Places(str(root / image), str(temporary), str(cache), elements)
+    chosen = known[image].model_copy(update={"elements": (*known[image].elements, *(("devuser",) if password else ()))})
+    extra = {"break": "after-error", "DIB_DEV_USER_PWDLESS_SUDO": "1"}
+    command = disk_image_create(chosen, ("qcow2",), places, extra | ({"DIB_NO_TMPFS": "1"} if tmp_dir else {}), debug=True)
+    environment = build_environment(command) | ({"DIB_DEV_USER_PASSWORD": password} if password else {})
+    typer.echo(f"Building {image} in {temporary}. A shell opens where an element fails; leave it to end the build.")
+    (cache / "locks").mkdir(parents=True, exist_ok=True)
+    try:
+        code = subprocess.run(command.arguments, env=environment, cwd=temporary).returncode
+    finally:
+        clear(temporary)
+    if code:
+        raise Problem(f"The build of {image} ended with exit code {code}.")
+    typer.echo(f"{root / image}.raw")
+
+
+@images.command()
+def boot(
+    image: ImageArgument,
+    file: Annotated[Path | None, typer.Option("--file", help="This file instead of the newest build's.")] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="A public key that may log in as root.")] = None,
+    port: Annotated[int, typer.Option("--port", help="Of this machine, forwarded to its SSH server; 0 for none.")] = 2222,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Boot an image here with QEMU and a config-drive, its console on this terminal. Nothing is written to the image. Ctrl-A X ends it."""
+    from tasks.local_boot import boot_here
+
+    settings = read_settings(config)
+    found = file or max((settings.image_directory / "builds").glob(f"{image}-*.qcow2"), key=lambda path: path.stat().st_mtime, default=None)
+    if found is None or not found.exists():
+        raise Problem(f"There is no qcow2 of {image} in {settings.image_directory / 'builds'}: build one, or name a file with --file.")
+    raise typer.Exit(boot_here(found, image, key.read_text().strip() if key else "", port))
+
+
+def _one(kind: str, names: list[str], asked: str) -> str:
+    found = [name for name in names if name.startswith(asked)]
+    if len(found) != 1:
+        raise Problem(f"'{asked}' is {'no' if not found else 'the beginning of more than one'} {kind}; `headgate images` lists them.")
+    return found[0]
+
+
+@images.command()
+def promote(
+    upload: Annotated[str, typer.Argument(metavar="UPLOAD", help="An upload's id, or its beginning.")], config: ConfigOption = CONFIG
+) -> None:
+    """Let nodes start from this upload from now on, also one that was withdrawn."""
+
+    async def work(this: Runtime) -> None:
+        uploads = {each.id: each for each in await this.images.uploads()}
+        chosen = uploads[_one("upload", list(uploads), upload)]
+        if not chosen.external_id or chosen.state is UploadState.DELETING:
+            raise Problem(f"The upload {chosen.id[:12]} is {chosen.state}: there is nothing to start nodes from.")
+        await this.images.promote(chosen.id, "promoted by hand")
+        typer.echo(f"Nodes of {chosen.image} at {chosen.provider} start from {chosen.id[:12]} now.")
+
+    _with_runtime(config, work)
+
+
+@images.command()
+def rollback(
+    image: ImageArgument,
+    provider: Annotated[str, typer.Option("--provider", help="Only there.")] = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Withdraw what nodes start from, for the one before it; where there is none, nothing is changed."""
+
+    async def work(this: Runtime) -> None:
+        uploads = await this.images.uploads(image)
+        for name in sorted({each.provider for each in uploads if provider in ("", each.provider)}):
+            used = current(uploads, image, name)
+            before = current([each for each in uploads if each != used], image, name)
+            if used is None or before is None:
+                typer.echo(f"{name}: there is nothing to go back to.")
+                continue
+            await this.images.set_upload(used.id, UploadState.WITHDRAWN, "rolled back by hand")
+            typer.echo(f"{name}: nodes start from {before.id[:12]} instead of {used.id[:12]}.")
+
+    _with_runtime(config, work)
+
+
+@images.command()
+def delete(
+    which: Annotated[str, typer.Argument(metavar="BUILD", help="A build's id, or its beginning.")], config: ConfigOption = CONFIG
+) -> None:
+    """Delete a build: its files and its uploads. One that nodes run on, or start from, is refused."""
+
+    async def work(this: Runtime) -> None:
+        from flows.build_image import delete_upload
+        from tasks.image_files import BuildFiles
+
+        builds = {each.id: each for each in await this.images.builds()}
+        chosen = builds[_one("build", list(builds), which)]
+        uploads, users = await this.images.uploads(chosen.image), await this.images.users()
+        mine = [each for each in uploads if each.build == chosen.id]
+        if chosen.state is BuildState.BUILDING:
+            raise Problem("It is being built: cancel its run in Prefect's UI.")
+        if busy := [each for each in mine if each.id in users or current(uploads, each.image, each.provider) == each]:
+            raise Problem(f"The upload {busy[0].id[:12]} at {busy[0].provider} is in use: roll back first, and wait for its nodes.")
+        for each in mine:
+            await this.images.set_upload(each.id, UploadState.DELETING)
+            await delete_upload(this, each.id, each.provider, each.external_id)
+        BuildFiles(this.settings.image_directory, chosen.image, chosen.id).remove()
+        await this.images.end_build(chosen.id, BuildState.DELETED, {}, "deleted by hand")
+        typer.echo(f"{chosen.image} {chosen.id[:12]} is deleted; its log is kept.")
+
+    _with_runtime(config, work)
+
+
+@images.command()
+def pause(
+    image: ImageArgument,
+    end: Annotated[bool, typer.Option("--end", help="End the pause.")] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Build the image no more by its schedule, only when somebody asks for it."""
+
+    async def work(this: Runtime) -> None:
+        _known(dict(this.diskimages), image)
+        await this.images.pause(image, not end)
+        typer.echo(f"{image} is {'built by its schedule again' if end else 'paused'}.")
+
+    _with_runtime(config, work)
+
+
+@images.command()
+def log(
+    which: Annotated[str, typer.Argument(metavar="IMAGE|BUILD", help="A build's id or its beginning, or an image: its newest build.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the build ends.")] = False,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Print what diskimage-builder said."""
+
+    async def work(this: Runtime) -> None:
+        from flows.build_image import log_path
+
+        builds = await this.images.builds()
+        newest = [each.id for each in builds if each.image == which][-1:]
+        chosen = newest[0] if newest else _one("build or image", [each.id for each in builds], which)
+        build = next(each for each in builds if each.id == chosen)
+        path = log_path(this.settings.image_directory, build)
+        if not path.exists():
+            raise Problem(f"There is no log {path}: it was forgotten, or the build ran on another machine.")
+        with path.open(errors="replace") as file:
+            going = True
+            while going:
+                found = await this.images.build(chosen)
+                going = follow and found is not None and found.state is BuildState.BUILDING
+                typer.echo(file.read(), nl=False)
+                if going:
+                    await asyncio.to_thread(time.sleep, 0.5)
+
+    _with_runtime(config, work)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(images)
