@@ -20,6 +20,8 @@ from headgate.problems import Problem
 from providers.base import Provider, ProviderSettings
 from providers.local import LocalProvider, LocalSettings
 from providers.namespace import NamespaceProvider, NamespaceSettings
+from providers.openstack import OpenStackProvider
+from providers.openstack_settings import OpenStackSettings
 from providers.static import StaticProvider, StaticSettings
 
 ENTRY_POINTS = "headgate.providers"
@@ -36,6 +38,7 @@ class Driver:
 DRIVERS: Mapping[str, Driver] = {
     "local": Driver(LocalSettings, LocalProvider),
     "namespace": Driver(NamespaceSettings, NamespaceProvider),
+    "openstack": Driver(OpenStackSettings, OpenStackProvider),
     "static": Driver(StaticSettings, StaticProvider),
 }
 
