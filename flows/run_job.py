@@ -30,10 +30,12 @@ from headgate.returned import descendants, pauses, warnings_of
 from providers.base import Node
 from tasks import playbooks
 from tasks.build_variables import keep_secret_data
-from tasks.building import DiskFull, make_directory, make_key, make_plan
+from tasks.building import DiskFull, build_directory, make_directory, make_key, make_plan
 from tasks.effects import effect
 from tasks.git import GitProblem
+from tasks.log_storage import StorageProblem
 from tasks.playbooks import BuildProblem
+from tasks.publishing import publish, with_log_url, with_tests
 from tasks.runtime import Runtime, runtime
 from tasks.sandbox import SandboxProblem
 from tasks.store import new_id
@@ -129,6 +131,13 @@ async def play(build: playbooks.Build, phase: Phase, playbook: Playbook, path: s
     return await build.play(phase, playbook)
 
 
+@effect(name="publish logs", task_run_name="publish logs", retries=3, retry_delay_seconds=[2, 10, 60], timeout_seconds=1800)
+async def publish_logs(build: str, title: str) -> str:
+    """Put what the build left where the settings say; its address there. Retried because object stores refuse for a while."""
+    this = await runtime()
+    return await publish(this.settings.logs, build_directory(this, build) / "logs", build, title)
+
+
 class Attempt:
     """One build."""
 
@@ -146,13 +155,25 @@ class Attempt:
         if self._build.attempt > self._job.attempts:
             return await self._end(Verdict("RETRY_LIMIT"), LOST)
         try:
-            return await self._end(*await self._on_some_nodeset())
+            ended = await self._end(*await self._on_some_nodeset())
         except asyncio.CancelledError:
             if not self._this.stopping:
                 await asyncio.shield(self._this.store.end_build(self._build.id, CANCELED, **self._values))
             raise
         finally:
             await asyncio.shield(release_nodes(self._build.id))
+        if self._this.settings.logs.driver != "local":
+            await self._publish()
+        return ended
+
+    async def _publish(self) -> None:
+        """The result is known, and does not change when nobody takes the logs: then they are on this machine only, and it says so."""
+        data, warnings = self._values.get("data", {}), self._values.get("warnings", [])
+        try:
+            data = with_log_url(data, await publish_logs(self._build.id, f"{self._job.name} on {self._item.change}"))
+        except (StorageProblem, TimeoutError) as problem:
+            warnings = [*warnings, f"The logs are not published: {problem}"]
+        await self._this.store.set_build(self._build.id, data=data, warnings=warnings)
 
     async def _end(self, ended: Verdict, why: str = "") -> Verdict:
         await self._this.store.end_build(self._build.id, None if ended.retry else ended.result, message=why, **self._values)
@@ -207,6 +228,7 @@ class Attempt:
         finally:
             self._remember(build)
             await asyncio.shield(build.end())
+            self._values["data"] = await with_tests(self._values["data"], build.logs)
 
     async def _play_all(self, build: playbooks.Build) -> tuple[Verdict, str]:
         cancelled = False

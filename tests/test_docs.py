@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from cli.main import GROUPS
 from deployments.definitions import DEFINITIONS
-from headgate.settings import ImagesSettings, PrefectSettings, Settings, WebSettings, WorkerSettings, dashed
+from headgate.settings import ImagesSettings, LogSettings, PrefectSettings, Settings, WebSettings, WorkerSettings, dashed
 from providers.local import LocalSettings
 from providers.static import StaticNode, StaticSettings
 from tasks.connection_settings import GerritSettings, LocalGitSettings
@@ -32,10 +32,11 @@ def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 @pytest.mark.parametrize(
     "key",
     [
-        *(key for key in keys(Settings) if key not in ("prefect", "web", "worker", "images")),
+        *(key for key in keys(Settings) if key not in ("prefect", "web", "worker", "logs", "images")),
         *keys(PrefectSettings, "prefect."),
         *keys(WebSettings, "web."),
         *keys(WorkerSettings, "worker."),
+        *keys(LogSettings, "logs."),
         *keys(ImagesSettings, "images."),
     ],
 )

@@ -115,6 +115,8 @@ class Pages:
             job=graph[build.job] if graph and build.job in graph.names else None,
             entries=entries,
             artifacts=views.artifacts_of(build),
+            tests=views.tests_of(build),
+            published=views.log_url_of(build),
             excerpt=await asyncio.to_thread(failure, self._reader.console(build.id)) if failed else (),
         )
 

@@ -6,10 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pydantic import TypeAdapter, ValidationError
+
 from headgate.builds import CANCELED, SKIPPED, SUCCESS, buildset_result, current, failing, results
 from headgate.jobs import FrozenJob
 from headgate.records import Build, Buildset
+from headgate.tested import SuiteResult
 from services.web.reader import QueuedItem
+
+_suite_result = TypeAdapter(SuiteResult)
 
 WAITING, RUNNING = "waiting", "running"
 KINDS: Mapping[str, str] = {SUCCESS: "success", SKIPPED: "skipped", CANCELED: "skipped", "ABORTED": "skipped"}
@@ -161,3 +166,19 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GiB"
+
+
+def tests_of(build: Build) -> SuiteResult | None:
+    """What the tests of a build said, as far as what is stored is of that shape: a job may have returned something else by that name."""
+    zuul = build.data.get("zuul")
+    try:
+        return _suite_result.validate_python(zuul.get("tests"), strict=False) if isinstance(zuul, Mapping) and "tests" in zuul else None
+    except ValidationError:
+        return None
+
+
+def log_url_of(build: Build) -> str:
+    """Where its logs were published besides here, "" if nowhere."""
+    zuul = build.data.get("zuul")
+    url = zuul.get("log_url") if isinstance(zuul, Mapping) else None
+    return safe_url(url) if isinstance(url, str) else ""
