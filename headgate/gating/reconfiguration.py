@@ -49,8 +49,7 @@ def _rebuild(work: Work) -> None:
                 place = _put(work, item, place)
             else:
                 _drop(work, item)
-        if place is not None:
-            _keep_window(work, queue, place)
+        _keep_window(work, queue)
 
 
 def _has_place(work: Work, item: Item) -> bool:
@@ -74,11 +73,12 @@ def _drop(work: Work, item: Item) -> None:
     del work.items[item.id]
 
 
-def _keep_window(work: Work, before: Queue, after: Queue) -> None:
-    """A queue that had grown stays so, and one that a new configuration makes larger is; a window that is fixed is set."""
+def _keep_window(work: Work, before: Queue) -> None:
+    """The queue that the first project of a former one has now goes on with its window, unless windows are fixed."""
     pipeline = work.pipeline
     kinds = (pipeline.window_increase_type, pipeline.window_decrease_type)
-    factors = (pipeline.window_increase_factor, pipeline.window_decrease_factor)
-    fixed = bool(pipeline.window) and kinds == ("exponential", "exponential") and factors == (1, 1)
-    if before.window and not fixed and pipeline.manager == "dependent":
-        work.change_queue(after.id, window=max(before.window, pipeline.window_floor))
+    fixed = kinds == ("exponential", "exponential") and (pipeline.window_increase_factor, pipeline.window_decrease_factor) == (1, 1)
+    first = before.projects[:1]
+    heir = next((queue for queue in work.queues.values() if first and first[0] in queue.projects and queue.branch == before.branch), None)
+    if heir is not None and before.window and not fixed and pipeline.manager == "dependent":
+        work.change_queue(heir.id, window=max(before.window, pipeline.window_floor))

@@ -29,6 +29,8 @@ class Merger:
     base: Heads = field(default_factory=dict)
     merged: dict[tuple[Key, ...], Heads | None] = field(default_factory=lambda: {(): {}})
     """What these changes merged onto `base` gave; None for a conflict."""
+    layouts: dict[tuple[Layout, str, tuple[Key, ...]], Layout] = field(default_factory=dict)
+    """By the tenant's layout, pipeline and an item's changes: the layout that the item came to."""
 
     def prepare(self, wanted: Prepare, pipeline: str, facts: Knowledge) -> Prepared:
         """Do it at once."""
@@ -38,8 +40,11 @@ class Merger:
         refs = tuple(_ref(key, facts) for key in wanted.changes)
         if merged is None:
             return replace(self._in_conflict(wanted, refs, pipeline, facts), warnings=(self._culprit(wanted, facts),))
-        layout, error = self._layout(facts, heads, (*wanted.ahead, *wanted.changes), wanted.changes)
-        before, _ = self._layout(facts, heads, wanted.ahead, ())
+        before = self._layout_ahead(wanted, pipeline, facts, heads)
+        layout, error = before, ""
+        if any(touches_configuration(key, facts) for key in wanted.changes):
+            layout, error = self._layout(facts, heads, (*wanted.ahead, *wanted.changes), wanted.changes)
+        self.layouts[(facts.layout, pipeline, wanted.changes)] = layout
         part = any(takes_part(layout, ref, pipeline) for ref in refs)
         if error or not wanted.live:
             return Prepared(wanted.buildset, None, part, config_error=error)
@@ -77,6 +82,14 @@ class Merger:
             return Prepared(wanted.buildset, None, part, conflict=True)
         frozen = _frozen(wanted.buildset, facts.layout, facts.layout, refs, pipeline, part)
         return Prepared(wanted.buildset, frozen.graph, part, True, frozen.config_error)
+
+    def _layout_ahead(self, wanted: Prepare, pipeline: str, facts: Knowledge, heads: Heads) -> Layout:
+        """The layout of the item ahead, which may know of changes that have merged since; else what those ahead say."""
+        for start in range(len(wanted.ahead) - 1, -1, -1):
+            found = self.layouts.get((facts.layout, pipeline, wanted.ahead[start:]))
+            if found is not None:
+                return found
+        return self._layout(facts, heads, wanted.ahead, ())[0]
 
     def _layout(self, facts: Knowledge, heads: Heads, tested: Iterable[Key], own: tuple[Key, ...]) -> tuple[Layout, str]:
         """The layout with the configuration of all changes under test, and what is wrong with it that these brought."""
