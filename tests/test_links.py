@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.connections import Connection, Report, open_connection
+from tasks.gerrit_rest import GerritRest
 from tests.services.author import Author
+from tests.services.gerrit import GerritServer
 from tests.services.review import LocalGitServer
 from tests.services.review import ReviewServer as Server
 
@@ -182,3 +185,23 @@ async def test_links_of_no_change_are_a_lookup_error(server: Server, connection:
     number = pushed(server, alice)
     with pytest.raises(LookupError):
         await connection.linked(number, 9)
+
+
+@pytest.mark.slow
+async def test_change_of_a_gerrit_costs_two_requests(gerrit: GerritServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = gerrit.with_new_project()
+    author = server.author(tmp_path / "bob")
+    numbers = [pushed(server, author) for _ in range(3)]
+    asked: list[str] = []
+    get = GerritRest.get
+
+    async def counted(rest: GerritRest, path: str, **parameters: str | int | Sequence[str]) -> Any:
+        asked.append(path)
+        return await get(rest, path, **parameters)
+
+    monkeypatch.setattr(GerritRest, "get", counted)
+    connection = open_connection(server.settings())
+    await connection.linked(numbers[1])
+    await connection.linked(numbers[1], 1)
+    await connection.close()
+    assert len(asked) == 4
