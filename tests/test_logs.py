@@ -19,6 +19,7 @@ from headgate.tested import FailedTest, SuiteResult, junit, subunit_v2
 from tasks.log_files import clean, log_files, manifest, suite_result
 from tasks.log_storage import StorageProblem
 from tasks.publishing import publish, with_log_url, with_tests
+from tests.services.swift import PROGRAMS, swift_servers
 
 JUNIT = b"""<testsuites><testsuite name="all">
 <testcase classname="tests.It" name="works" time="0.5"/>
@@ -128,6 +129,28 @@ async def test_logs_in_s3_open_and_expire(logs: Path, s3: str) -> None:
     bucket = boto3.client("s3", endpoint_url=s3, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
     (rule,) = bucket.get_bucket_lifecycle_configuration(Bucket="headgate-logs")["Rules"]
     assert (rule["Filter"], rule["Expiration"]) == ({"Prefix": "ci/"}, {"Days": 7})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PROGRAMS, reason="HEADGATE_SWIFT does not name the directory of Swift's programs")
+async def test_logs_in_swift_open_and_expire(logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with swift_servers(tmp_path / "swift") as account:
+        (tmp_path / "clouds.yaml").write_text(
+            f"clouds: {{logs: {{auth_type: none, object_store_endpoint_override: '{account}', auth: {{endpoint: '{account}'}}}}}}"
+        )
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+        (logs / "large.bin").write_bytes(b"0123456789" * 10)
+        settings = LogSettings(driver="swift", cloud="logs", keep_days=7, segment_bytes=40)
+        for _ in range(2):
+            url = await publish(settings, logs, "abcdef", "tox on 1,2")
+            assert url == f"{account}/headgate-logs/abc/abcdef/"
+        async with httpx.AsyncClient() as client:
+            text = await client.get(f"{url}job-output.txt")
+            assert (text.text, "x-delete-at" in text.headers) == ("all went well\n", True)
+            assert (await client.get(f"{url}controller/syslog.txt.gz")).text == "booted\n"
+            assert (await client.get(f"{url}large.bin")).text == "0123456789" * 10
+            assert "controller/deep/report.xml" in (await client.get(f"{url}index.html")).text
+            assert (await client.get(f"{url}link")).status_code == 404
 
 
 async def test_a_store_that_is_not_there_is_one_sentence(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
