@@ -1,0 +1,64 @@
+"""Zuul's own public fixtures, changed in a few places by seed, frozen by Zuul's code and by ours, and their errors.
+
+`HEADGATE_MUTATIONS` says how many (200), `HEADGATE_SEED` which is the first (0), `HEADGATE_CORPORA` names further directories of
+configurations in the layout of those fixtures, colon between. A difference prints the seed and what was changed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.configuration.mutation_nodes import Pool
+from tests.configuration.mutations import mutate
+from tests.configuration.test_zuul_corpus import KNOWN, asked_of_zuul, differences, environment
+
+PATHS = ("README", "zuul.yaml", "src/x.py", "docs/index.rst", "a.txt", ".zuul.yaml", "playbooks/x.yaml", "a.yaml", "/COMMIT_MSG")
+
+
+def copied(source: Path, target: Path) -> Path:
+    target.mkdir(parents=True)
+    shutil.copy(source / "main.yaml", target / "main.yaml")
+    shutil.copytree(source / "git", target / "git", symlinks=True, ignore=shutil.ignore_patterns("*.pem"))
+    return target
+
+
+@pytest.mark.zuul
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_graphs_and_errors_of_mutated_configurations_are_zuul_s(tmp_path: Path) -> None:
+    root = Path(os.environ.get("HEADGATE_ZUUL") or Path.home() / ".cache" / "headgate" / "zuul")
+    root.mkdir(parents=True, exist_ok=True)
+    python, source = environment(root)
+    corpora = [source / "tests" / "fixtures" / "config", *map(Path, filter(None, os.environ.get("HEADGATE_CORPORA", "").split(":")))]
+    directories = [
+        each
+        for corpus in corpora
+        for each in sorted(corpus.iterdir())
+        if (each / "git").is_dir() and (each / "main.yaml").is_file() and each.name not in KNOWN
+    ]
+    pool = Pool()
+    for directory in directories:
+        for path in sorted((directory / "git").rglob("*zuul*.yaml")):
+            pool.learn(path.read_text(errors="replace"))
+    first, count = int(os.environ.get("HEADGATE_SEED", "0")), int(os.environ.get("HEADGATE_MUTATIONS", "200"))
+    cases, logs, requests = [], [], []
+    for seed in range(first, first + count):
+        rng = random.Random(seed)
+        directory = rng.choice(directories)
+        case = copied(directory, tmp_path / f"{seed}-{directory.name}")
+        logs.append(mutate(case, rng, pool, rng.choice([1, 2, 3, 5])))
+        cases.append((case, "main.yaml"))
+        requests.append({"sample": 12, "seed": seed, "files": [rng.sample(PATHS, rng.choice([1, 2, 3])) for _ in range(2)]})
+    answers = asked_of_zuul(python, source, cases, requests)
+    found = [
+        f"{case.name}, changed by {log}: {difference}"
+        for (case, main), log, each in zip(cases, logs, answers, strict=True)
+        for difference in differences(case, main, each)
+    ]
+    assert not found, "\n".join(found[:20])
+    assert sum(len(each) for each in answers if isinstance(each, list)) > 5 * count
