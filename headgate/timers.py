@@ -7,12 +7,11 @@ computes it comes to the same and a firing is never made twice.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from random import Random
+from hashlib import sha256
 
 from apscheduler.triggers.cron import CronTrigger
 
@@ -92,9 +91,9 @@ def timers_of(layout: Layout) -> tuple[Timer, ...]:
 
 
 def _spread(tenant: str, project: str, branch: str, jitter: int) -> float:
-    """A branch's own part of the jitter, as Zuul seeds it."""
-    seed = json.dumps({"tenant": tenant, "project": project, "branch": branch}, sort_keys=True)
-    return Random(seed).uniform(0, jitter) if jitter else 0.0  # noqa: S311 - not for secrets, but to come to the same everywhere
+    """A branch's own part of the jitter."""
+    digest = sha256("\0".join((tenant, project, branch)).encode()).digest()
+    return jitter * int.from_bytes(digest[:8]) / 2**64
 
 
 def next_firing(timer: Timer, after: datetime) -> datetime | None:

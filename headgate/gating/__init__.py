@@ -7,6 +7,7 @@ out. Nothing here knows Gerrit's protocol, git or an executor; their answers com
 from headgate.gating.facts import Facts, Known
 from headgate.gating.happenings import (
     Action,
+    Announce,
     AskedDequeue,
     AskedEnqueue,
     AskedPromote,
@@ -33,10 +34,12 @@ from headgate.gating.happenings import (
 )
 from headgate.gating.passes import pass_
 from headgate.gating.primaries import with_graph
+from headgate.gating.reconfiguration import reconfigure
 from headgate.gating.state import Build, Buildset, Item, JobKey, Key, PipelineState, Queue, Tenancy, job_key
 
 __all__ = [
     "Action",
+    "Announce",
     "AskedDequeue",
     "AskedEnqueue",
     "AskedPromote",
@@ -72,5 +75,6 @@ __all__ = [
     "Tenancy",
     "job_key",
     "pass_",
+    "reconfigure",
     "with_graph",
 ]

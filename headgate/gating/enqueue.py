@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from headgate.gating.announcing import ENQUEUED, announce
 from headgate.gating.dependencies import Graph, TooManyDependencies, cycle_of, extend_graph, parents_first
 from headgate.gating.happenings import Notify, Superceded
 from headgate.gating.leaving import remove
@@ -84,6 +85,7 @@ def _enter(work: Work, key: Key, coming: Coming, live: bool, place: str) -> bool
     if work.pipeline.manager == "dependent":
         for change in cycle:
             _enqueue_behind(work, change, coming, place)
+    announce(work, ENQUEUED, cycle)
     _supercede_others(work, item)
     return True
 

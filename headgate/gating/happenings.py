@@ -223,4 +223,17 @@ class Notify:
     happening: Happening
 
 
-Action = Prepare | RequestNodes | StartBuild | CancelBuild | ResumeBuild | Return | Report | Left | Notify
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Pipelines have triggers of the `zuul` connection for what happened to a change here.
+
+    `project-change-merged`: emit an event of this type for every open change of its project. `parent-change-enqueued`: for every open
+    change that needs it (git children, and whose message depends on it), with `pipeline` as the event's pipeline.
+    """
+
+    type: str
+    pipeline: str
+    change: Key
+
+
+Action = Announce | Prepare | RequestNodes | StartBuild | CancelBuild | ResumeBuild | Return | Report | Left | Notify

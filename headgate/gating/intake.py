@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headgate.gating.announcing import MERGED, announce
 from headgate.gating.enqueue import Coming, enqueue, resume_item
 from headgate.gating.happenings import (
     AskedDequeue,
@@ -199,6 +200,7 @@ def _reported(work: Work, reported: Reported) -> None:
     merged = reported.taken and reported.merged
     if merged:
         work.change_queue(queue.id, window=grown(work.pipeline, queue.window))
+        announce(work, MERGED, item.changes)
     else:
         work.change_buildset(item.id, result="MERGE_FAILURE")
         for behind in work.behind(item):

@@ -10,6 +10,7 @@ from headgate.changes import Event
 from headgate.configuration import Layout
 from headgate.gating import (
     Action,
+    Announce,
     AskedDequeue,
     AskedEnqueue,
     AskedPromote,
@@ -31,9 +32,10 @@ from headgate.gating import (
     Tenancy,
     job_key,
     pass_,
+    reconfigure,
 )
+from headgate.gating.announcing import MERGED, ZUUL
 from headgate.gating.knowledge import Knowledge
-from headgate.gating.reconfiguration import reconfigure
 from headgate.simulation.executor import Executor, Running
 from headgate.simulation.gerrit import CI_ACCOUNT, CONNECTION, Gerrit
 from headgate.simulation.knowledge import Reading
@@ -105,20 +107,21 @@ class Scheduler:
         busy = True
         while busy:
             busy = False
+            events, self.events = self.events, []
             for tenant in self.knowledge:
-                busy = self._turn(tenant, now) or busy
-            self.events.clear()
+                busy = self._turn(tenant, events, now) or busy
+            busy = busy or bool(self.events)
 
-    def _turn(self, tenant: str, now: datetime) -> bool:
+    def _turn(self, tenant: str, events: list[tuple[Event, Key]], now: datetime) -> bool:
         if tenant in self.freed:
             self.freed.discard(tenant)
             self._wake(tenant)
-        for event, key in self.events:
+        for event, key in events:
             self._forward(tenant, event, key, now)
-        for event, key in self.events:
+        for event, key in events:
             if event.type == "change-merged" and touches_configuration(key, self.knowledge[tenant]):
                 self._reconfigure(tenant, key, now)
-        busy = bool(self.events)
+        busy = bool(events)
         for pipeline in self.knowledge[tenant].layout.pipelines:
             happenings = self.inboxes[tenant].pop(pipeline, [])
             while happenings:
@@ -184,9 +187,25 @@ class Scheduler:
                     self.freed.add(tenant)
                 else:
                     self.ask(tenant, other, happening)
+            case Announce():
+                self._announce(action, now)
             case Report():
                 return self._report(action, now)
         return None
+
+    def _announce(self, announced: Announce, now: datetime) -> None:
+        """Emit the pipelines' own events about the changes concerned."""
+        known = self.reading.known(announced.change)
+        if announced.type == MERGED:
+            reviews = [each for each in self.gerrit.by_number.values() if each.status == "NEW" and each.project == known.change.project]
+            concerned = [each.key for each in reviews]
+        else:
+            concerned = list(dict.fromkeys((*known.needed_by, *self.reading.depending_on(announced.change))))
+        for key in concerned:
+            change = self.reading.known(key).change
+            about = (change.project, change.branch, change.ref, change.number, change.patchset)
+            name = f"{announced.type} {announced.change} {key}"
+            self.events.append((Event(name, ZUUL, announced.type, now, *about, pipeline=announced.pipeline), key))
 
     def _give_nodes(self, tenant: str, pipeline: str, ready: NodesReady) -> None:
         if self.nodes_held:
