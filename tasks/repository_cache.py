@@ -37,6 +37,7 @@ class Warmed:
 async def warm(directory: Path, origins: Mapping[str, Origin], at_once: int = AT_ONCE) -> Warmed:
     """Bring the bare repositories below `directory` up to date, and list them. One that cannot be fetched does not stop a build: an older
     state of it is as good a start for a job's fetch."""
+    directory.mkdir(parents=True, exist_ok=True)
     caches = Caches(directory)
     turn = asyncio.Semaphore(at_once)
     failed: dict[str, str] = {}
