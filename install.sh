@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what Headgate needs: system programs (by apt-get where that is possible, else it says which) and the Python environment in .venv.
 #   ./install.sh          to run it: git, bubblewrap, ssh
-#   ./install.sh --test   to test it: also sshd, Java and Maven (for a real Gerrit), Chromium
+#   ./install.sh --test   to test it: also what builds and boots images, sshd, Java and Maven (for a real Gerrit), Chromium
 set -euo pipefail
 cd "$(dirname "$0")"
 python=${PYTHON:-python3}
 
 declare -A package=([git]=git [bwrap]=bubblewrap [ssh]=openssh-client [ssh-agent]=openssh-client)
 if [ "${1:-}" = --test ]; then
+  package+=([debootstrap]=debootstrap [qemu-img]=qemu-utils [qemu-system-x86_64]=qemu-system-x86 [genisoimage]=genisoimage [kpartx]=kpartx [sfdisk]=fdisk [cpio]=cpio)
   package+=([sshd]=openssh-server [java]=openjdk-17-jdk-headless [javac]=openjdk-17-jdk-headless [mvn]=maven [chromium]=chromium)
 fi
 PATH=$PATH:/usr/sbin:/sbin
