@@ -44,11 +44,13 @@ class Played:
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a build's playbooks said about the build itself by `zuul_return`, as far as the result depends on it, whether a line
-    of output matched the job's failure-output, and whether it filled more of the disk than it may."""
+    of output matched the job's failure-output, whether it filled more of the disk than it may, and whether it printed a secret though
+    its `secret-exposure` is `fail`."""
 
     retry: bool = True
     failure_output: bool = False
     disk_full: bool = False
+    exposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ def _result(played: Sequence[Played], said: Said) -> str | None:
     pre, run, post = ([one.outcome for one in played if one.phase == phase] for phase in (Phase.PRE, Phase.RUN, Phase.POST))
     if said.disk_full:
         return "DISK_FULL"
+    if said.exposed:
+        return "SECRET_EXPOSURE"
     if any(outcome != Outcome.OK for outcome in pre):
         return None if said.retry else "FAILURE"
     last = run[-1] if run else None

@@ -72,6 +72,13 @@ def matches(path: Path, start: int, expressions: Sequence[str]) -> bool:
     return False
 
 
+def shows(path: Path, start: int, text: bytes) -> bool:
+    """Is `text` in any line of the console since byte `start`?"""
+    with path.open("rb") as file:
+        file.seek(start)
+        return any(text in line for line in file)
+
+
 class BuildConsole:
     """The console at `path`, made by the first word. Every call is one append."""
 

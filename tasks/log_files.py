@@ -80,13 +80,16 @@ def opened(file: Path) -> Any:
 
 def clean(logs: Path, secrets: Collection[str]) -> list[str]:
     """Blot every one of `secrets` out of every file; the paths of those that had any. A file that is packed is not looked into."""
+    return [each.path for each in log_files(logs) if clean_file(each.file, secrets)]
+
+
+def clean_file(file: Path, secrets: Collection[str]) -> bool:
+    """The same for one file; whether it had any."""
     values = sorted((secret.encode() for secret in secrets if secret), key=len, reverse=True)
-    touched = []
-    for each in log_files(logs) if values else ():
-        if _contains(each.file, values):
-            _replace(each.file, values)
-            touched.append(each.path)
-    return touched
+    if not values or not _contains(file, values):
+        return False
+    _replace(file, values)
+    return True
 
 
 def _pieces(file: Path, overlap: int) -> Iterator[bytes]:

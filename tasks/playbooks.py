@@ -31,11 +31,13 @@ from headgate.jobs import Playbook
 from headgate.results import Outcome, Phase, Played, Said, following, seconds_left, succeeded, verdict
 from providers.base import Node
 from tasks.agent import agent_environment, start_agent
+from tasks.ansible.streaming import HIDDEN
 from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, sources_of
 from tasks.build_sandboxes import accounts, checkouts, local_homes
-from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, matches, put
+from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, matches, put, shows
 from tasks.disk import disk_watched
 from tasks.job_output import JobOutput
+from tasks.log_files import clean, clean_file
 from tasks.playbook_runner import PlaybookEnd, outcome_of
 from tasks.player import Player
 from tasks.redaction import hidden, texts
@@ -55,6 +57,8 @@ class Build:
         self.warnings: list[str] = []
         self.failure_output = False
         self.disk_full = False
+        self.exposed = False
+        self._secrets: set[str] = set()
         self.console_path = plan.directory / "console.log"
         self.console = BuildConsole(self.console_path)
         self.logs = plan.directory / "logs"
@@ -117,9 +121,10 @@ class Build:
                 self.console.say(f"node {node.id} has no git, so no repositories are put there")
 
     async def play(self, phase: Phase, playbook: Playbook) -> Played:
-        """Play one playbook and append what it came to to `played`. Its secrets exist for this playbook only and are blotted out of the
-        console while it plays. Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
-        secret = texts(self.plan.secrets.get(playbook, {}))
+        """Play one playbook and append what it came to to `played`. Its secrets exist for this playbook only; what is known to be secret
+        by then, its own or an earlier one's, is blotted out of the console. Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
+        self._secrets |= texts(self.plan.secrets.get(playbook, {}))
+        secret = self._secrets
         source = f"{playbook.project}: {playbook.path}@{playbook.branch}"
         if not self.player.prepared:
             self.played.append(Played(phase, playbook, Outcome.CRASHED))
@@ -135,7 +140,7 @@ class Build:
                     console_copied(self.console_path, self.logs, phase in (Phase.POST, Phase.CLEANUP)),
                     disk_watched(self._written, self.plan.disk_bytes, self._end_for_disk),
                 ):
-                    end = await self.player.play(len(self.played) + 1, phase, playbook, self._variables(phase, playbook))
+                    end = await self.player.play(len(self.played) + 1, phase, playbook, self._variables(phase, playbook), secret)
         except TimeoutError:
             outcome, why = Outcome.TIMED_OUT, "everything it started is killed"
         except OSError as problem:
@@ -152,7 +157,12 @@ class Build:
             self.failure_output = await asyncio.to_thread(matches, self.console_path, start, self.plan.job.failure_output)
             if self.failure_output:
                 self.console.say("a line above matches the job's failure-output: whatever follows, this is a failure")
+        if self.plan.job.secret_exposure == "fail" and not self.exposed and secret:  # noqa: S105 - a policy, not a password
+            self.exposed = await asyncio.to_thread(shows, self.console_path, start, HIDDEN)
+            if self.exposed:
+                self.console.say("a secret was printed above, which this job must not do")
         self.console.ends(played, source, why)
+        self._secrets |= texts(self._returned()["data"].get("zuul", {}).get("redactions"))
         return played
 
     def _variables(self, phase: Phase, playbook: Playbook) -> dict[str, Any]:
@@ -173,9 +183,18 @@ class Build:
             self.warnings.append(f"job-output.json cannot be written: {problem.strerror}")
 
     def returned(self) -> dict[str, dict[str, Any]]:
-        """What playbooks returned so far: `data` and `secret_data`."""
+        """What playbooks returned so far: `data`, without what they want to be hidden, and `secret_data`."""
+        found = self._returned()
+        zuul = {name: value for name, value in found["data"].get("zuul", {}).items() if name != "redactions"}
+        return {**found, "data": {**found["data"], "zuul": zuul} if zuul else {k: v for k, v in found["data"].items() if k != "zuul"}}
+
+    def _returned(self) -> dict[str, dict[str, Any]]:
+        """All of it; `data` has `zuul` only as a mapping."""
         try:
-            return read_returned(self.plan.directory / "work" / Path(RESULTS).name)
+            found = read_returned(self.plan.directory / "work" / Path(RESULTS).name)
+            if not isinstance(found["data"].get("zuul", {}), dict):
+                del found["data"]["zuul"]
+            return found
         except NotReadable:
             self.warnings.append("what zuul_return wrote cannot be read")
             return {name: {} for name in SECTIONS}
@@ -183,7 +202,7 @@ class Build:
     def said(self) -> Said:
         zuul = self.returned()["data"].get("zuul")
         retry = not (isinstance(zuul, dict) and zuul.get("retry") is False)
-        return Said(retry, self.failure_output, self.disk_full)
+        return Said(retry, self.failure_output, self.disk_full, self.exposed)
 
     async def _end_for_disk(self) -> None:
         self.disk_full = True
@@ -198,6 +217,9 @@ class Build:
             await self._agent.kill()
         for name in ("agent", "events", "facts", "home", "work"):
             await asyncio.to_thread(shutil.rmtree, self.plan.directory / name, ignore_errors=True)
+        if self._secrets:
+            await asyncio.to_thread(clean, self.logs, self._secrets)
+            await asyncio.to_thread(clean_file, self.console_path, self._secrets)  # before a redaction was returned, it was no secret
         with contextlib.suppress(FileNotFoundError):  # it was never prepared
             (self.plan.directory / ".console").hardlink_to(self.console_path)
             put(self.plan.directory / ".console", self.logs / JOB_OUTPUT)

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from tasks.build_plan import BuildPlan, Source, playbook_file, playbooks_of, rol
 from tasks.build_sandboxes import USER, Sandboxes, home_inside, local_homes
 from tasks.console import BuildConsole
 from tasks.playbook_runner import PlaybookEnd, in_own_thread, run
-from tasks.redaction import texts
 from tasks.sandbox import Sandbox, environment
 from tasks.yaml_text import as_yaml
 from tasks.zygote import PLUGINS, Zygote, ansible_environment, zygote
@@ -49,6 +48,7 @@ class Start:
     roles: Sequence[str] = ()
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     wanted: tuple[str, ...] = ()
+    redact: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Player:
@@ -85,9 +85,11 @@ class Player:
         assert self._zygote is not None
         return self.sandboxes.any or await self.sandboxes.of(False, self._zygote)
 
-    async def play(self, number: int, phase: Phase, playbook: Playbook, variables: Mapping[str, Any]) -> PlaybookEnd:
-        """Play the build's playbook number `number`; `variables` lie over every other. Cancelled, everything in the sandboxes is killed
-        first. Raises `SandboxProblem`, `ZygoteProblem` or `OSError`."""
+    async def play(
+        self, number: int, phase: Phase, playbook: Playbook, variables: Mapping[str, Any], redact: Collection[str]
+    ) -> PlaybookEnd:
+        """Play the build's playbook number `number`; `variables` lie over every other, `redact` is not shown. Cancelled, everything in
+        the sandboxes is killed first. Raises `SandboxProblem`, `ZygoteProblem` or `OSError`."""
         if playbook.trusted:
             await self._freeze()
         extra = extra_variables(self._plan.job, self._plan.facts, self._frozen if playbook.trusted else None)
@@ -101,6 +103,7 @@ class Player:
                 variables={**extra, **variables},
                 roles=self._roles[playbook],
                 secrets=self._plan.secrets.get(playbook, {}),
+                redact=tuple(redact),
             )
         )
 
@@ -171,7 +174,7 @@ class Player:
             "console": start.console,
             "processes": MOST_PROCESSES,
             "file_bytes": plan.disk_bytes or 0,
-            "redact": list(texts(start.secrets)),
+            "redact": list(start.redact),
             "homes": local_homes(plan),
             "inventory": own_inventory,
             "inventory_vars": as_yaml(unsafe(start.secrets)),

@@ -92,3 +92,42 @@ async def test_a_printed_secret_is_hidden_but_not_what_was_made_of_it(workshop: 
     assert said[:2] == ["whole (redacted)", "(redacted)"]
     assert base64.b64encode(f"{SECRET}\n".encode()).decode() in said
     assert SECRET[::-1] in said
+
+
+async def test_a_secret_is_in_no_file_that_is_published(workshop: Workshop) -> None:
+    writes = tasks(
+        "{copy: {content: 'key={{ password }}', dest: '{{ zuul.executor.log_root }}/settings.txt'}}",
+        "{debug: {msg: '{{ password }}'}}",
+        hosts="localhost",
+    )
+    later = tasks(f"{{shell: 'echo later {SECRET}'}}", hosts="localhost")
+    plan = await workshop.plan(pre=writes, run=later, trusted=True)
+    outcome = await run_build(dataclasses.replace(plan, secrets={plan.job.pre_run[0]: {"password": SECRET}}))
+    assert outcome.verdict == Verdict("SUCCESS")
+    assert "later (redacted)" in workshop.said(plan, "localhost")
+    assert (plan.directory / "logs/settings.txt").read_text() == "key=(redacted)"
+    published = [path for path in (plan.directory / "logs").rglob("*") if path.is_file()]
+    assert len(published) == 3
+    assert not [path for path in published if SECRET.encode() in path.read_bytes()]
+
+
+async def test_what_a_job_wants_hidden_is_hidden_and_not_kept(workshop: Workshop) -> None:
+    token = "minted-by-the-job-itself"
+    returns = f"{{zuul_return: {{data: {{zuul: {{redactions: [{token}], log_url: 'https://x/'}}, other: 1}}}}}}"
+    plan = await workshop.plan(
+        pre=tasks(f"{{shell: 'echo early {token}'}}", returns, hosts="localhost"),
+        run=tasks(f"{{shell: 'echo {token} > {{{{ zuul.executor.log_root }}}}/made; echo late {token}'}}", hosts="localhost"),
+    )
+    outcome = await run_build(plan)
+    assert outcome.data == {"zuul": {"log_url": "https://x/"}, "other": 1}
+    said = workshop.said(plan, "localhost")
+    assert "late (redacted)" in said
+    assert "early (redacted)" in said
+    assert (plan.directory / "logs/made").read_text() == "(redacted)\n"
+
+
+async def test_a_job_that_must_not_print_a_secret_fails_when_it_does(workshop: Workshop) -> None:
+    for text, result in (("echo {{ password }}", "SECRET_EXPOSURE"), ("echo fine", "SUCCESS")):
+        plan = await workshop.plan(run=tasks(f"{{shell: '{text}'}}", hosts="localhost"), trusted=True, secret_exposure="fail")
+        outcome = await run_build(dataclasses.replace(plan, secrets={plan.job.run[0]: {"password": SECRET}}))
+        assert outcome.verdict == Verdict(result)
