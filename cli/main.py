@@ -34,6 +34,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.trying": ("try",),
     "cli.configuration": ("check", "jobs", "explain", "diff", "schema", "encrypt"),
     "cli.jenkins": ("import",),
+    "cli.nodes": ("nodes", "requests", "autohold", "labels", "providers"),
     "cli.simulate": ("simulate",),
     "cli.images": ("images",),
 }

@@ -8,21 +8,26 @@ recorded and goes away, here or by housekeeping.
 from __future__ import annotations
 
 import asyncio
+import re
 
 from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
 
 from flows.cancellation import cancellable
-from headgate.nodes import Offer
+from headgate.builds import CANCELED, SUCCESS
+from headgate.nodes import Capacity, Offer
+from headgate.settings import Settings
 from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSpec
 from providers.registry import offer
 from tasks.effects import effect
 from tasks.image_boots import image_for, launch_watched
-from tasks.node_store import StoredNode, request_topic
+from tasks.node_keys import hand_over
+from tasks.node_store import NodeStore, StoredNode, request_topic
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
 
-LAUNCH_SECONDS = 3600
-"""How long one launch may take; Nodepool's launch-timeout."""
+LAUNCH_SECONDS = 7200
+"""How long one launch may take whatever its provider's `launch-timeout` says."""
 
 PASS_SECONDS = 30.0
 """A request that waits for room is told when there is some; this is for a notification that got lost."""
@@ -30,6 +35,9 @@ PASS_SECONDS = 30.0
 
 class NodeFailure(Exception):
     """No provider can give the build its nodes; one sentence why. Zuul's NODE_FAILURE."""
+
+
+CONSOLE_CHARACTERS = 50_000
 
 
 async def offers(this: Runtime) -> list[Offer]:
@@ -53,7 +61,45 @@ async def launch_node(node_id: str, label: str, provider: str, request: str, zon
         hostname=f"headgate-{node_id[:12]}",
         image=await image_for(this.images, place, node_id, label),
     )
-    return await launch_watched(this.images, place, spec)
+    try:
+        return await launch_watched(this.images, place, spec)
+    except LaunchFailed as problem:
+        if problem.console:
+            await keep_console(place.name, label, str(problem), problem.console)
+        raise
+
+
+async def keep_console(provider: str, label: str, problem: str, console: str) -> None:
+    """What a node said that did not come up, as an artifact of this run in Prefect's UI."""
+    key = re.sub(r"[^a-z0-9]+", "-", f"console-{provider}-{label}".lower()).strip("-")
+    text = console[-CONSOLE_CHARACTERS:].replace("```", '"""')
+    await acreate_markdown_artifact(markdown=f"{problem}\n\n```\n{text}\n```\n", key=key, description=f"Console of {label} at {provider}")
+
+
+_passes: dict[NodeStore, asyncio.Task[None]] = {}
+
+
+async def decide(this: Runtime) -> None:
+    """A pass over all requests, begun after this call. Whoever asks while one is about to begin shares it, so that many that wait do
+    not make many passes."""
+
+    async def one_pass() -> None:
+        try:
+            known = await offers(this)
+        finally:
+            _passes.pop(this.nodes, None)
+        await this.nodes.decide(known, new_id, tenant_limits(this.settings))
+
+    if this.nodes not in _passes:
+        _passes[this.nodes] = asyncio.create_task(one_pass(), name="pass over node requests")
+    await asyncio.shield(_passes[this.nodes])
+
+
+def tenant_limits(settings: Settings) -> dict[str, Capacity]:
+    return {
+        limit.tenant_name: Capacity(limit.max_servers, limit.max_cores, limit.max_ram, limit.max_volumes, limit.max_volume_gb)
+        for limit in settings.tenant_resource_limits
+    }
 
 
 async def _launch(this: Runtime, node: StoredNode, public_key: str) -> None:
@@ -65,7 +111,7 @@ async def _launch(this: Runtime, node: StoredNode, public_key: str) -> None:
         await this.nodes.failed(node.id, f"{node.provider}: {problem or 'the launch took too long'}")
     else:
         await this.nodes.up(up)
-    await this.nodes.decide(await offers(this), new_id)
+    await decide(this)
 
 
 @effect(name="destroy node", task_run_name="destroy {node_id}", retries=3, retry_delay_seconds=[1, 5, 20], timeout_seconds=600)
@@ -80,14 +126,35 @@ async def destroy_node(node_id: str, provider: str) -> None:
 async def release_nodes(request_id: str) -> None:
     """Give back all nodes of a request. Repeatable; never fails: what cannot be destroyed now stays recorded for housekeeping."""
     this = await runtime()
+    await _hold_for_people(this, request_id)
     await this.nodes.release(request_id)
     gone = (destroy_node(node.id, node.provider) for node in await this.nodes.nodes_of(request_id) if node.state == "deleting")
     outcomes = await asyncio.gather(*gone, return_exceptions=True)
     if outcomes and await this.nodes.open_requests():
-        await this.nodes.decide(await offers(this), new_id)  # what was given back may be what somebody waits for
+        await decide(this)  # what was given back may be what somebody waits for
     for outcome in outcomes:
         if isinstance(outcome, BaseException) and not isinstance(outcome, DestroyFailed):
             raise outcome
+
+
+async def _hold_for_people(this: Runtime, request_id: str) -> None:
+    """If it is the request of a build that failed, and somebody asked for that: its nodes stay."""
+    build = await this.store.build(request_id)
+    if build is None or build.result in (None, SUCCESS, CANCELED):
+        return
+    buildset = await this.store.buildset(build.buildset)
+    item = await this.store.item(buildset.item) if buildset is not None else None
+    if item is not None:
+        await this.nodes.holds.hold_nodes_of(request_id, item.tenant, item.change.project, build.job, str(item.change))
+
+
+async def _hand_over(this: Runtime, nodes: list[StoredNode], public_key: str) -> bool:
+    """Nodes that were launched ahead get the build's key in place of their own. False when one of them is no good after all."""
+    outcomes = await asyncio.gather(*(hand_over(this.settings.state, node.node, public_key) for node in nodes if node.node is not None))
+    bad = [(node_id, problem) for node_id, problem in outcomes if problem]
+    for node_id, problem in bad:
+        await this.nodes.reject(node_id, problem)
+    return not bad
 
 
 @flow(name="provision-nodes", flow_run_name="nodes for {build_name}", validate_parameters=False)
@@ -98,7 +165,7 @@ async def provision_nodes(request_id: str, build_name: str, public_key: str) -> 
     launches: dict[str, asyncio.Task[None]] = {}
     try:
         async with this.store.watch(request_topic(request_id)) as changed:
-            await this.nodes.decide(await offers(this), new_id)
+            await decide(this)
             while True:
                 changed.clear()
                 request = await this.nodes.request(request_id)
@@ -106,6 +173,9 @@ async def provision_nodes(request_id: str, build_name: str, public_key: str) -> 
                     raise NodeFailure(request.reason if request and request.state == "failed" else "the request was withdrawn")
                 nodes = await this.nodes.nodes_of(request_id)
                 if request.state == "fulfilled":
+                    if not await _hand_over(this, nodes, public_key):
+                        await decide(this)
+                        continue
                     await this.nodes.use(request_id)
                     return _in_order(request.labels, nodes)
                 for node in nodes:
@@ -114,7 +184,7 @@ async def provision_nodes(request_id: str, build_name: str, public_key: str) -> 
                     elif node.state == "deleting":
                         await destroy_node(node.id, node.provider)
                 if not await _wait(changed, launches):
-                    await this.nodes.decide(await offers(this), new_id)
+                    await decide(this)
     finally:
         for launch in launches.values():
             launch.cancel()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from headgate.nodes import Destroy, Launch, NodeRecord, NodeState, Offer, Request, decide
+from headgate.settings import LabelSettings
 
 POOL_PRECEDENCE = 900
 """After every request of a pipeline; Nodepool's number."""
@@ -72,3 +73,8 @@ def _too_old(pools: Sequence[Pool], spare: Sequence[NodeRecord], now: datetime) 
         if node.state is NodeState.READY and age is not None and node.changed is not None and now - node.changed > age:
             old.add(node.id)
     return old
+
+
+def pools_of(labels: Sequence[LabelSettings]) -> list[Pool]:
+    """The pools that the configuration file asks for."""
+    return [Pool(label.name, label.min_ready, timedelta(seconds=label.max_ready_age) if label.max_ready_age else None) for label in labels]

@@ -36,6 +36,7 @@ from headgate.nodes import (
 from providers.base import Node
 from tasks import tables as t
 from tasks.database import CHANNEL, lease_key
+from tasks.node_holds import NodeHolds
 
 TOPIC = "nodes"
 FULL_FOR = timedelta(seconds=60)
@@ -102,6 +103,7 @@ class NodeStore:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self.holds = NodeHolds(engine)
 
     @staticmethod
     async def _tell(connection: AsyncConnection, *requests: str) -> None:

@@ -1,0 +1,257 @@
+"""`headgate nodes`, `requests`, `autohold`, `labels`, `providers`: what there is of nodes, who waits and why, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from cli.options import CONFIG, ConfigOption
+from headgate.node_estimates import estimates
+from headgate.node_pools import pools_of
+from headgate.nodes import NodeState
+from headgate.problems import Problem
+from headgate.settings import Settings
+from tasks.installation import database_url, read_settings
+from tasks.node_holds import Autohold
+from tasks.node_store import NodeStore
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Row = dict[str, Any]
+Result = TypeVar("Result")
+group = typer.Typer(help="Nodes that exist, with who has them.", invoke_without_command=True)
+autoholds = typer.Typer(help="Hold the nodes of builds that will fail.", invoke_without_command=True)
+HISTORY = timedelta(days=1)
+
+
+def _run(config: Path, ask: Callable[[NodeStore, Settings], Awaitable[Result]]) -> Result:
+    from tasks.database import open_engine
+
+    settings = read_settings(config)
+
+    async def run() -> Result:
+        engine = open_engine(database_url(settings), connections=2)
+        try:
+            return await ask(NodeStore(engine), settings)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+def _show(rows: Sequence[Row], as_json: bool, nothing: str) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, default=str))
+    elif not rows:
+        typer.echo(nothing)
+    else:
+        from rich.box import SIMPLE
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*rows[0], box=SIMPLE, pad_edge=False)
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row.values()))
+        Console(soft_wrap=True).print(table)
+
+
+def _ago(moment: datetime) -> str:
+    return _spell(datetime.now(UTC) - moment)
+
+
+def _spell(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+@group.callback()
+def nodes(context: typer.Context, as_json: Json = False, config: ConfigOption = CONFIG) -> None:
+    """Nodes that exist, with who has them."""
+    if context.invoked_subcommand:
+        return
+    found = _run(config, lambda store, _: store.nodes())
+    rows = [
+        {
+            "id": node.id,
+            "label": node.label,
+            "provider": node.provider,
+            "zone": node.zone,
+            "state": str(node.state),
+            "for": _ago(node.changed),
+            "build": node.request,
+            "address": f"{node.node.username}@{node.node.host}:{node.node.port}" if node.node and node.node.connection == "ssh" else "",
+            "message": node.message,
+        }
+        for node in found
+    ]
+    _show(rows, as_json, "There are no nodes.")
+
+
+async def _the_node(store: NodeStore, beginning: str) -> str:
+    found = [node.id for node in await store.nodes() if node.id.startswith(beginning)]
+    if len(found) != 1:
+        raise Problem(f"{'No node' if not found else f'{len(found)} nodes'} begin with '{beginning}'; headgate nodes lists them.")
+    return found[0]
+
+
+@group.command("hold")
+def hold(
+    node: Annotated[str, typer.Argument(help="Its id, or the beginning.")],
+    reason: Annotated[str, typer.Option(help="Why, for others.")] = "held by hand",
+    hours: Annotated[float, typer.Option(help="For how long; 0 for as long as `max-hold-age` says.")] = 0,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Keep a node when its build ends, to look at it."""
+
+    async def ask(store: NodeStore, settings: Settings) -> str:
+        node_id = await _the_node(store, node)
+        if not await store.holds.hold(node_id, reason, int(hours * 3600) or settings.max_hold_age):
+            raise Problem(f"Node {node_id} is not up: only nodes that are ready or in use can be held.")
+        return node_id
+
+    typer.echo(f"{_run(config, ask)} is held; `headgate nodes delete` gives it back.")
+
+
+@group.command("delete")
+def delete(node: Annotated[str, typer.Argument(help="Its id, or the beginning.")], config: ConfigOption = CONFIG) -> None:
+    """Give a node back whatever it is doing; housekeeping destroys it within minutes."""
+
+    async def ask(store: NodeStore, _: Settings) -> str:
+        node_id = await _the_node(store, node)
+        await store.discard(node_id)
+        return node_id
+
+    typer.echo(f"{_run(config, ask)} goes away with the next housekeeping.")
+
+
+def requests(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
+    """Builds that wait for nodes: why each waits, and for about how long still."""
+
+    async def ask(store: NodeStore, _: Settings) -> list[Row]:
+        waiting = await store.open_requests()
+        past = [(one.label, one.created, one.ended) for one in await store.history(HISTORY) if one.up and one.ended]
+        running = [node.label for node in await store.nodes() if node.state is not NodeState.HOLD]
+        about = estimates([(one.id, one.labels) for one in sorted(waiting, key=lambda one: (one.precedence, one.created))], running, past)
+        return [
+            {
+                "build": one.id,
+                "project": one.project,
+                "labels": " ".join(one.labels),
+                "waits": _ago(one.created),
+                "about": _spell(about[one.id]) if one.id in about else "unknown",
+                "reason": one.reason,
+            }
+            for one in waiting
+        ]
+
+    _show(_run(config, ask), as_json, "Nobody waits for nodes.")
+
+
+def labels(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
+    """What jobs can ask for, who has it, and what is kept ready."""
+    from tasks.runtime import open_providers
+
+    async def ask(store: NodeStore, settings: Settings) -> list[Row]:
+        providers = open_providers(settings)
+        known = await store.nodes()
+        ready = {pool.label: pool.min_ready for pool in pools_of(settings.labels)}
+        names = sorted({*ready, *(label for provider in providers.values() for label in provider.labels)})
+        return [
+            {
+                "label": name,
+                "providers": " ".join(provider.name for provider in providers.values() if name in provider.labels) or "none",
+                "nodes": sum(node.label == name for node in known),
+                "ready": sum(node.label == name and node.state is NodeState.READY and not node.request for node in known),
+                "min-ready": ready.get(name, 0),
+            }
+            for name in names
+        ]
+
+    _show(_run(config, ask), as_json, "No provider has a label.")
+
+
+def providers(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
+    """Where nodes come from: what is used, the limit, and how many launches failed within a day."""
+    from tasks.runtime import open_providers
+
+    async def ask(store: NodeStore, settings: Settings) -> list[Row]:
+        known, past, full = await store.nodes(), await store.history(HISTORY), await store.full()
+        rows = []
+        for name, provider in open_providers(settings).items():
+            capacity = await provider.capacity()
+            tried = [one for one in past if one.provider == name and (one.up or one.failed)]
+            failed = sum(bool(one.failed) for one in tried)
+            rows.append(
+                {
+                    "provider": name,
+                    "driver": provider.settings.driver,
+                    "isolation": provider.isolation,
+                    "nodes": sum(node.provider == name for node in known),
+                    "limit": "none" if capacity.nodes is None else capacity.nodes,
+                    "cores": capacity.cores,
+                    "ram": capacity.ram,
+                    "full": "yes" if name in full else "no",
+                    "failed": f"{failed} of {len(tried)}",
+                }
+            )
+            await provider.close()
+        return rows
+
+    _show(_run(config, ask), as_json, "No provider is configured.")
+
+
+@autoholds.callback()
+def list_autoholds(context: typer.Context, as_json: Json = False, config: ConfigOption = CONFIG) -> None:
+    """Hold the nodes of builds that will fail; without a verb, those that wait for one."""
+    if context.invoked_subcommand:
+        return
+    found = _run(config, lambda store, _: store.holds.autoholds())
+    _show([{name: getattr(one, name) for name in Autohold.__slots__} for one in found], as_json, "No failure is waited for.")
+
+
+@autoholds.command("add")
+def add_autohold(
+    tenant: Annotated[str, typer.Option(help="The tenant.")],
+    project: Annotated[str, typer.Option(help="As the change has it.")],
+    job: Annotated[str, typer.Option(help="The job.")],
+    reason: Annotated[str, typer.Option(help="Why, for others.")],
+    change: Annotated[str, typer.Option(help="Only this change: number, or number,patchset.")] = "",
+    count: Annotated[int, typer.Option(min=1, help="How many failed builds.")] = 1,
+    hold_hours: Annotated[float, typer.Option(help="How long nodes are held; 0 for as long as `max-hold-age` says.")] = 24,
+    expires_hours: Annotated[float, typer.Option(help="After that nothing is waited for any more; 0 for never.")] = 0,
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Hold the nodes of the next builds of a job that fail."""
+    from tasks.store import new_id
+
+    async def ask(store: NodeStore, settings: Settings) -> str:
+        now = datetime.now(UTC)
+        expires = now + timedelta(hours=expires_hours) if expires_hours else None
+        seconds = int(hold_hours * 3600) or settings.max_hold_age
+        wanted = Autohold(new_id(), tenant, project, job, change, count, seconds, reason, now, expires)
+        await store.holds.add(wanted)
+        return wanted.id
+
+    typer.echo(_run(config, ask))
+
+
+@autoholds.command("delete")
+def delete_autohold(autohold: Annotated[str, typer.Argument(help="Its id.")], config: ConfigOption = CONFIG) -> None:
+    """Wait for that failure no longer. Nodes that are held stay."""
+    if not _run(config, lambda store, _: store.holds.remove(autohold)):
+        raise Problem(f"There is no autohold '{autohold}'; headgate autohold lists them.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(group, name="nodes")
+    app.add_typer(autoholds, name="autohold")
+    for verb in (requests, labels, providers):
+        app.command()(verb)
