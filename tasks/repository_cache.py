@@ -52,7 +52,12 @@ async def warm(directory: Path, origins: Mapping[str, Origin], at_once: int = AT
     async with asyncio.TaskGroup() as group:
         for name, origin in origins.items():
             group.create_task(fetch(name, origin))
-    there = [name for name in sorted(origins) if (caches.path(name) / "HEAD").exists()]
+    there = [name for name in sorted(origins) if name not in failed or _has_something(caches.path(name))]
     listing = directory / "repositories.list"
     await asyncio.to_thread(listing.write_text, "".join(f"{name} {caches.path(name)}\n" for name in there))
     return Warmed(listing, len(there), failed)
+
+
+def _has_something(repository: Path) -> bool:
+    """Whether an earlier fetch brought anything."""
+    return (repository / "packed-refs").exists() or any(path.is_file() for path in (repository / "refs").rglob("*"))
