@@ -52,7 +52,7 @@ async def test_a_line_without_an_end_and_a_very_long_one_stop_nothing(tmp_path: 
 
 
 async def test_a_failure_says_what_failed(tmp_path: Path) -> None:
-    with pytest.raises(BuildFailed, match="install.d/10-c failed with exit code 7: No such package"):
+    with pytest.raises(BuildFailed, match=r"install\.d/10-c failed with exit code 7: No such package"):
         await run(tmp_path, "echo 'dib-run-parts Running /x/install.d/10-c'; echo 'No such package'; exit 7")
 
 
@@ -133,7 +133,7 @@ async def test_what_is_converted_is_the_same_disk(tmp_path: Path, format: str) -
 
 def test_a_full_disk_stops_a_build_before_it_begins(tmp_path: Path) -> None:
     check_space(tmp_path, 1)
-    with pytest.raises(NoSpace, match="a build needs .* make room there"):
+    with pytest.raises(NoSpace, match=r"a build needs .* make room there"):
         check_space(tmp_path, 1 << 60)
 
 
