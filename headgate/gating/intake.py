@@ -20,7 +20,7 @@ from headgate.gating.happenings import (
     Resumed,
     Superceded,
 )
-from headgate.gating.leaving import leave, remove, stop
+from headgate.gating.leaving import leave, remove, stop, stop_behind
 from headgate.gating.primaries import with_graph
 from headgate.gating.progress import INVALID_AHEAD, begin_again, end_build, end_request, pause_build, skip_all
 from headgate.gating.reporting import report_again_as_failure, report_end
@@ -203,8 +203,7 @@ def _reported(work: Work, reported: Reported) -> None:
         announce(work, MERGED, item.changes)
     else:
         work.change_buildset(item.id, result="MERGE_FAILURE")
-        for behind in work.behind(item):
-            stop(work, behind)
+        stop_behind(work, item)
         if len(item.changes) > 1:
             report_again_as_failure(work, work.items[item.id])
     work.change(item.id, reporting="")

@@ -6,6 +6,8 @@ that it came.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from headgate.gating.happenings import CancelBuild, Return
 from headgate.gating.reporting import report_dequeue
 from headgate.gating.semaphores import give_back
@@ -31,7 +33,16 @@ def stop_job(work: Work, item: str, job: FrozenJob) -> None:
 
 def stop(work: Work, item: Item, renew: bool = True) -> None:
     """Cancel the builds of an item and of all tested on top of it; with `renew` they are tested anew."""
-    for each in (item, *work.behind(item)):
+    _stop(work, (item, *work.behind(item)), renew)
+
+
+def stop_behind(work: Work, item: Item) -> None:
+    """Cancel the builds of all that is tested on top of an item."""
+    _stop(work, work.behind(item), True)
+
+
+def _stop(work: Work, items: Iterable[Item], renew: bool) -> None:
+    for each in items:
         current = work.items.get(each.id)
         if current is None:
             continue

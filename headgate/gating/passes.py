@@ -14,7 +14,7 @@ from headgate.gating.dependencies import Graph, TooManyDependencies, cycle_of, e
 from headgate.gating.facts import Facts
 from headgate.gating.happenings import Action, AskedEnqueue, Happening, Notify
 from headgate.gating.intake import take_in
-from headgate.gating.leaving import leave, remove, stop
+from headgate.gating.leaving import leave, remove, stop, stop_behind
 from headgate.gating.needs import failing_needs, missing_needs
 from headgate.gating.outcome import has_failed_already, has_succeeded, is_complete
 from headgate.gating.progress import note_holding, prepare, request_nodes, skip_all, start_builds
@@ -116,8 +116,7 @@ def _report(work: Work, item: Item) -> bool:
             work.change(item.id, reporting=kind)
             return False
         shrink_window(work, item)
-        for behind in work.behind(item):
-            stop(work, behind)
+        stop_behind(work, item)
     leave(work, work.items[item.id])
     return True
 
@@ -132,8 +131,7 @@ def end(work: Work, item: Item) -> None:
     report_end(work, item)
     if work.pipeline.manager == "dependent":
         shrink_window(work, item)
-        for behind in work.behind(item):
-            stop(work, behind)
+        stop_behind(work, item)
     leave(work, work.items[item.id])
 
 

@@ -35,6 +35,7 @@ class Work:
         self.counter = state.counter
         self.actions: list[Action] = []
         self.holding: set[str] = set()
+        self._merged: dict[str, bool] = {}
 
     def done(self) -> Tenancy:
         state = PipelineState(tuple(self.queues.values()), self.items, self.failures, self.disabled, self.counter, self.state.seed)
@@ -89,7 +90,11 @@ class Work:
         return [self.items[each] for each in later if item.id in self.items[each].base]
 
     def is_merged(self, item: Item) -> bool:
-        return all(self.facts.known(key).change.merged for key in item.changes)
+        """Facts do not change during a pass, so it is looked up once."""
+        known = self._merged.get(item.id)
+        if known is None:
+            known = self._merged[item.id] = all(self.facts.known(key).change.merged for key in item.changes)
+        return known
 
     def find_buildset(self, buildset: str) -> Item | None:
         return next((item for item in self.items.values() if item.buildset.id == buildset), None)
