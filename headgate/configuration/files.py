@@ -5,10 +5,8 @@ Parsing depends on the text alone and is remembered by it, so a file that is equ
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
 from headgate.configuration import parse_others
@@ -101,34 +99,38 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-MOST_REMEMBERED = 32_000_000
-"""Characters of the texts whose objects are remembered: some times all of OpenStack's configuration."""
-_remembered: OrderedDict[str, Parsed] = OrderedDict()
-_sizes = {"characters": 0}
-_remembering = Lock()
+MOST_REMEMBERED = 16_000_000
+"""Characters of texts after which those not asked for since are forgotten: more than all of OpenStack's configuration."""
+
+
+class _Memory:
+    """Two generations of parsed texts. Whatever several threads do to it, at worst a text is parsed again."""
+
+    def __init__(self) -> None:
+        self.young: dict[str, Parsed] = {}
+        self.old: dict[str, Parsed] = {}
+        self.characters = 0
+
+    def put(self, text: str, parsed: Parsed) -> Parsed:
+        if self.characters > MOST_REMEMBERED:
+            self.young, self.old, self.characters = {}, self.young, 0
+        self.young[text] = parsed
+        self.characters += len(text)
+        return parsed
+
+
+_MEMORY = _Memory()
 
 
 def parse_text(text: str) -> Parsed:
     """What a configuration file says; never raises for what the text holds. The result is shared: do not change it."""
-    found = _remembered.get(text)
-    if found is not None:
-        return found
-    found = parse_anew(text)
-    with _remembering:
-        if text not in _remembered:
-            _remembered[text] = found
-            _sizes["characters"] += len(text)
-        while _sizes["characters"] > MOST_REMEMBERED:
-            oldest, _ = _remembered.popitem(last=False)
-            _sizes["characters"] -= len(oldest)
-    return found
+    found = _MEMORY.young.get(text)
+    return found if found is not None else _MEMORY.put(text, _MEMORY.old.get(text) or parse_anew(text))
 
 
 def forget_texts() -> None:
     """Forget all remembered texts, as a benchmark wants it."""
-    with _remembering:
-        _remembered.clear()
-        _sizes["characters"] = 0
+    _MEMORY.young, _MEMORY.old, _MEMORY.characters = {}, {}, 0
 
 
 def parse_anew(text: str) -> Parsed:
