@@ -289,6 +289,8 @@ class NamespaceProvider:
             place.mkdir()
             command = ("tar", "--extract", "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*")
             await run(*command, "--file", image.path, "--directory", str(place), failure=f"{image.path} cannot be unpacked")
+            for name in ("dev", "proc", "run", "sys"):  # diskimage-builder leaves out of its archives what is mounted there
+                (place / name).mkdir(exist_ok=True)
 
         return await self._images.add(image, "tree", unpack)
 
