@@ -20,7 +20,6 @@ from headgate.problems import Problem
 from providers.base import Provider, ProviderSettings
 from providers.local import LocalProvider, LocalSettings
 from providers.namespace import NamespaceProvider, NamespaceSettings
-from providers.openstack import OpenStackProvider
 from providers.openstack_settings import OpenStackSettings
 from providers.static import StaticProvider, StaticSettings
 
@@ -35,10 +34,16 @@ class Driver:
     create: Callable[[Any, Path], Provider]
 
 
+def _openstack(settings: OpenStackSettings, directory: Path) -> Provider:
+    from providers.openstack import OpenStackProvider  # openstacksdk takes half a second to import, and most installations have no cloud
+
+    return OpenStackProvider(settings, directory)
+
+
 DRIVERS: Mapping[str, Driver] = {
     "local": Driver(LocalSettings, LocalProvider),
     "namespace": Driver(NamespaceSettings, NamespaceProvider),
-    "openstack": Driver(OpenStackSettings, OpenStackProvider),
+    "openstack": Driver(OpenStackSettings, _openstack),
     "static": Driver(StaticSettings, StaticProvider),
 }
 

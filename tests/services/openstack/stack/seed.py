@@ -54,7 +54,8 @@ def _fill_keystone(plan: Plan, admin: Connection) -> None:
         if region != plan.first:
             urls[keystone.id] = f"{plan.url('keystone')}/v3"
         for service_id, url in urls.items():
-            identity.create_endpoint(service_id=service_id, interface="public", url=url, region_id=region)
+            for interface in ("public", "internal"):
+                identity.create_endpoint(service_id=service_id, interface=interface, url=url, region_id=region)
     member = identity.find_role("member")
     for name in plan.projects:
         project = identity.create_project(name=name, domain_id="default")
