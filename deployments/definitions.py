@@ -60,7 +60,7 @@ DEFINITIONS = (
         "flows.housekeeping:housekeeping",
         "changes",
         "Destroys what a crash left and forgets what is too old.",
-        "17 * * * *",
+        "*/5 * * * *",
     ),
     Definition(
         "build-image",
