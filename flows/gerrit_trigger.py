@@ -23,7 +23,7 @@ from prefect.states import Completed, Failed, Pending
 
 from flows.cancellation import cancellable
 from headgate.builds import CANCELED, SUCCESS, current
-from headgate.jobs import FrozenJob
+from headgate.jobs import FrozenJob, JobGraph
 from headgate.records import CANCELLED, GIVEN_UP, Build, Buildset, Command, CommandKind, Item
 from tasks.buildsets import prepare_buildset
 from tasks.prefect_api import cancel_run, create_run, runs_topic, start_again
@@ -72,8 +72,8 @@ async def follow(this: Runtime, item: Item, found: Buildset) -> Outcome:
     if found.ended is not None and not await this.store.unsent(found.id):
         return await again(this, item, found)
     if found.prepared is None:
-        await prepare_buildset(found.id)
-    return await Jobs(this, item, found.id).run()
+        found = await prepare_buildset(found.id)
+    return await Jobs(this, item, found).run()
 
 
 async def again(this: Runtime, item: Item, found: Buildset) -> Outcome:
@@ -109,10 +109,12 @@ async def leave(this: Runtime, buildset_id: str) -> None:
 class Jobs:
     """The jobs of one buildset, each a run of the run-job deployment and a child of this flow run; and the reports about it."""
 
-    def __init__(self, this: Runtime, item: Item, buildset: str) -> None:
+    def __init__(self, this: Runtime, item: Item, buildset: Buildset) -> None:
         self._this = this
         self._item = item
-        self._id = buildset
+        self._found = buildset
+        self._graph = buildset.graph
+        self._id = buildset.id
         self._runs: dict[tuple[str, int], UUID] = {}
         self._nodes: dict[str, UUID] = {}
         self._stopped: set[UUID] = set()
@@ -138,19 +140,17 @@ class Jobs:
     async def _step(self) -> Outcome | None:
         """Start and stop what may be now, say what is to be said; the outcome if that was all."""
         builds = await self._this.store.builds(self._id)
-        found = await self._this.store.buildset(self._id)
-        assert found is not None
-        if found.graph is not None and found.ended is None:
-            await self._start_all(found, builds)
+        result = await self._this.store.ended_as(self._id)
+        if self._graph is not None and result is None:
+            await self._start_all(self._graph, builds)
         await self._stop_all(builds)
-        if await self._say_all() or found.ended is None:
+        if await self._say_all() or result is None:
             return None
-        return Outcome(found.result, summary(found.result, found, builds, self._votes, self._refused))
+        return Outcome(result, summary(result, self._found, builds, self._votes, self._refused))
 
-    async def _start_all(self, found: Buildset, builds: list[Build]) -> None:
-        assert found.graph is not None
+    async def _start_all(self, graph: JobGraph, builds: list[Build]) -> None:
         started = []
-        for job in found.graph.jobs:
+        for job in graph.jobs:
             mine = [build for build in builds if build.job == job.name and build.position in job.changes]
             if mine and (job.name, job.changes[0]) not in self._runs and _wants_run(latest := current(mine)[job.name]):
                 started.append(self._start(job, latest))

@@ -9,16 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from headgate.builds import NOOP, SUCCESS, current
+from headgate.builds import NOOP, SUCCESS
 from headgate.configuration import Reporter
 from headgate.configuration.files import rank
 from headgate.gating import (
     Action,
     AskedDequeue,
     AskedPromote,
-    BuildAgain,
     BuildEnded,
-    BuildPaused,
     CancelBuild,
     Happening,
     Heard,
@@ -38,14 +36,12 @@ from headgate.gating import (
     Tenancy,
     job_key,
 )
-from headgate.gating import Build as RuledBuild
 from headgate.gating import Item as RuledItem
 from headgate.gating.reporting import RESULTS
 from headgate.gating.turning import Turning
 from headgate.jobs import JobGraph
 from headgate.records import REPORTED, Build, Buildset, Item, StoredReport
-from headgate.returned import pauses, zuul_section
-from tasks.buildsets import CONFIG_ERROR, CONFLICT
+from services.happened import by_job, happened, prepared, results_of
 from tasks.store import Turn, new_id
 
 LEAVING_EVENTS = {"change-abandoned": "abandoned", "change-merged": "merged"}
@@ -101,31 +97,13 @@ class Turns:
         if place is None:
             return
         tenant, pipeline, item = place
-        by_job = _by_job(item.buildset.graph, builds)
+        known = by_job(item.buildset.graph, builds)
         for key, ruled in item.buildset.builds.items():
-            build = by_job.get(key)
+            build = known.get(key)
             if build is not None and build.result == "SKIPPED":
                 self._rounds[(buildset_id, key)] = build.round
-            if build is not None and (happening := self._happened(item, key, ruled, build)) is not None:
+            if build is not None and (happening := happened(item, key, ruled, build, self._web_url)) is not None:
                 self.turning.ask(tenant, pipeline, happening)
-
-    def _happened(self, item: RuledItem, key: JobKey, ruled: RuledBuild, build: Build) -> Happening | None:
-        buildset = item.buildset.id
-        if ruled.result is None:
-            if build.result is not None:
-                return self._ended(item, key, ruled, build)
-            if build.ended is None and not ruled.paused and pauses(build.data):
-                return BuildPaused(buildset, key, ruled.id, _told(build))
-        elif build.round > 1 and build.ended is None and ruled.result not in ("SKIPPED", "CANCELED"):
-            return BuildAgain(buildset, key)
-        return None
-
-    def _ended(self, item: RuledItem, key: JobKey, ruled: RuledBuild, build: Build) -> BuildEnded:
-        seconds = None if build.started is None or build.ended is None else (build.ended - build.started).total_seconds()
-        detail = build.message if build.result not in ("SUCCESS", "FAILURE") else ""
-        warnings = tuple(f"{build.job}: {warning}" for warning in build.warnings)
-        url = f"{self._web_url}/build/{build.id}"
-        return BuildEnded(item.buildset.id, key, ruled.id, build.result, url, seconds, _told(build), warnings, detail)
 
     def take_answers(self, buildset_id: str, reports: Iterable[StoredReport]) -> None:
         """Everything that a queue waits for was said."""
@@ -340,42 +318,3 @@ def _votes(reporters: Iterable[Reporter]) -> tuple[Reporter, ...]:
 
 def _submits(reporters: Iterable[Reporter]) -> tuple[Reporter, ...]:
     return tuple(replace(reporter, labels={}, comment=False) for reporter in reporters if reporter.submit)
-
-
-def prepared(buildset: Buildset) -> Prepared:
-    """What the rules are told of a buildset that was prepared."""
-    conflict = buildset.problem == CONFLICT
-    error = "\n\n".join(buildset.messages) if buildset.problem == CONFIG_ERROR else ""
-    return Prepared(buildset.id, buildset.graph, buildset.takes_part, conflict, error, buildset.messages if conflict else ())
-
-
-def _told(build: Build) -> tuple[str, ...] | None:
-    chosen = zuul_section(build.data).get("child_jobs")
-    return tuple(name for name in chosen if isinstance(name, str)) if isinstance(chosen, list) else None
-
-
-def _by_job(graph: JobGraph | None, builds: Iterable[Build]) -> dict[JobKey, Build]:
-    """The build that counts for each job of the graph."""
-    found: dict[JobKey, Build] = {}
-    for job in graph.jobs if graph is not None else ():
-        mine = [build for build in builds if build.job == job.name and build.position in job.changes]
-        if mine:
-            found[job_key(job)] = current(mine)[job.name]
-    return found
-
-
-def results_of(item: RuledItem, known: RuledItem | None, now: datetime) -> list[Build]:
-    """The builds of an item that the rules gave a result since, such as those that were skipped."""
-    before = known.buildset.builds if known is not None and known.buildset.id == item.buildset.id else {}
-    found = []
-    for job in item.buildset.jobs:
-        build = item.buildset.builds.get(job_key(job))
-        if build is not None and build.result is not None and build != before.get(job_key(job)):
-            message = build.detail if build.result != SUCCESS else ""
-            found.append(
-                Build(
-                    build.id, item.buildset.id, job.name, 1, job.voting, now,
-                    ended=now, result=build.result, message=message, position=job.changes[0],
-                )
-            )  # fmt: skip
-    return found

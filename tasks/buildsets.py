@@ -46,12 +46,14 @@ class World:
     conflict: str = ""
 
 
-async def prepare_buildset(buildset_id: str) -> None:
-    """Prepare it now unless that was done before."""
+async def prepare_buildset(buildset_id: str) -> Buildset:
+    """The buildset, prepared now unless that was done before."""
     this = await runtime()
     found = await _buildset(this, buildset_id)
     if found.prepared is None:
         await freeze(buildset_id, await merge(buildset_id))
+        found = await _buildset(this, buildset_id)
+    return found
 
 
 async def prepare_quietly(buildset_id: str) -> None:

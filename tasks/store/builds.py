@@ -28,6 +28,13 @@ class BuildStore(StoreBase):
             rows = await connection.execute(sa.select(t.buildsets).where(*where).order_by(t.buildsets.c.created, t.buildsets.c.id))
             return [buildset_of(row) for row in rows]
 
+    async def ended_as(self, buildset_id: str) -> str | None:
+        """The buildset's result; None while it has not ended."""
+        async with self._engine.connect() as connection:
+            over = (t.buildsets.c.id == buildset_id, t.buildsets.c.ended.is_not(None))
+            found = await connection.scalar(sa.select(t.buildsets.c.result).where(*over))
+            return None if found is None else str(found)
+
     async def buildsets_of(self, item_ids: Sequence[str]) -> dict[str, Buildset]:
         """Item id to its newest buildset, for those that have one."""
         return {buildset.item: buildset for buildset in await self._select_buildsets(t.buildsets.c.item.in_(item_ids))}
