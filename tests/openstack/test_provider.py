@@ -27,6 +27,13 @@ def place(make: Make) -> Place:
 class TestContract(test_providers.TestContract):
     """As every provider."""
 
+    async def test_nodes_of_one_request_reach_each_other(self, place: Place) -> None:
+        """At the port where these guests listen."""
+        provider = place.provider()
+        one, other = await asyncio.gather(*(provider.launch(spec(number, request="both")) for number in (1, 2)))
+        look = f"import socket; print(socket.create_connection(('{other.private_ipv4}', {other.port}), 30).recv(4).decode())"
+        assert await log_in(one, f'{one.python_path} -c "{look}"') == "SSH-"
+
 
 async def test_capacity_is_the_clouds_quota_and_sizes_are_the_flavors(make: Make) -> None:
     provider = make("beta", label={"flavor-name": "", "min-ram": 1000})

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 
@@ -26,7 +25,7 @@ class Fault:
     path: str
     status: int = 0
     body: bytes = b""
-    headers: Mapping[str, str] = MappingProxyType({})
+    headers: Mapping[str, str] = field(default_factory=dict)
     forward: bool = False
     times: int = 1
 
@@ -37,8 +36,8 @@ class FaultyProxy:
 
     target: str
     faults: list[Fault] = field(default_factory=list)
-    before: Callable[[int], None] = lambda number: None
-    after: Callable[[int], None] = lambda number: None
+    before: Callable[[int], None] = field(default=lambda number: None)
+    after: Callable[[int], None] = field(default=lambda number: None)
     calls: Counter[str] = field(default_factory=Counter)
 
     def __enter__(self) -> FaultyProxy:
