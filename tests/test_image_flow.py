@@ -56,6 +56,9 @@ def write(directory: Path, database: str, port: int, extra: str) -> None:
     script = directory / "elements/mine/install.d/90-mine"
     script.write_text("#!/bin/bash\necho 'it breaks here'\nexit 7\n")
     script.chmod(0o755)
+    if (cache := os.environ.get("HEADGATE_TEST_IMAGE_CACHE")) and not (directory / "state/images/cache").exists():
+        (directory / "state/images").mkdir(parents=True)
+        (directory / "state/images/cache").symlink_to(cache)  # packages that an earlier run has fetched
     (directory / "smoke.yaml").write_text(SMOKE)
     (directory / "main.yaml").write_text("[]\n")
     (directory / "code").mkdir(exist_ok=True)
