@@ -1,6 +1,7 @@
 """What a build costs beside bare Ansible: one trivial playbook, pre/run/post, and many builds at once, over ssh to nodes on this machine.
 
     python -m benchmarks.executor [repetitions]
+    python -m benchmarks.executor waiting [builds]      # many that mostly wait: memory of each, processor time while nothing happens
 
 Bare is `ansible-playbook` with the same settings for ssh (pipelining, one connection kept), once for each playbook. Ours is a whole
 build: directories, agent, workspace pushed, playbooks under ansible-runner in the sandbox, console, and everything taken away again.
@@ -11,7 +12,7 @@ else it is left out).
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -21,17 +22,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from benchmarks.measuring import Meter
+import psutil
+
+from benchmarks.measuring import Bare, Meter
 from headgate.changes import Change
 from headgate.inventory import BuildFacts, ItemChange, ProjectState
 from headgate.jobs import FrozenJob, Nodeset, NodeUse, Playbook
 from tasks.git import Caches
 from tasks.playbooks import BuildPlan, run_build, sources_of
 from tests.services.sshd import SshNode, sshd_node
+from tests.services.workshop import processes
 
 PROJECT = "review.example.org/org/project"
 PLAYBOOK = "- hosts: all\n  gather_facts: false\n  tasks:\n    - command: echo hello\n"
+WAITING = "- hosts: all\n  gather_facts: false\n  tasks:\n    - command: sleep 7654\n"
 NAMES = ("pre", "run", "post")
+IDLE_SECONDS = 20.0
 AT_ONCE = 20
 
 
@@ -43,49 +49,29 @@ class Case:
         self.count = 0
 
     async def bare(self, playbooks: tuple[str, ...], number: int = 0) -> None:
-        server = self.servers[number]
-        node, root = server.node, self.root / f"bare-{number}"
-        root.mkdir(exist_ok=True)
-        hosts = root / "known_hosts"
-        hosts.write_text(f"[{node.host}]:{node.port} {node.host_keys[0]}\n")
-        (root / "inventory.yaml").write_text(
-            f"all: {{hosts: {{primary: {{ansible_host: {node.host}, ansible_port: {node.port}, ansible_user: {node.username}, "
-            f"ansible_ssh_private_key_file: {server.private_key}, ansible_python_interpreter: {node.python_path}}}}}}}\n"
-        )
-        (root / "ansible.cfg").write_text(
-            "[connection]\npipelining = True\n[ssh_connection]\npipelining = True\n"
-            f"ssh_args = -F none -o ControlMaster=auto -o ControlPersist=5s -o UserKnownHostsFile={hosts}\n"
-        )
+        bare = Bare(self.root / f"bare-{number}", self.servers[number])
         for name in playbooks:
-            process = await asyncio.create_subprocess_exec(
-                *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(root / "inventory.yaml")),
-                str(self.root / f"upstream/{name}.yaml"),
-                env={
-                    **os.environ,
-                    "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
-                    "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # a kept ssh connection would keep ours open
-            )
-            assert await process.wait() == 0
+            await bare.run(self.root / f"upstream/{name}.yaml")
 
     async def ours(self, playbooks: tuple[str, ...], number: int = 0) -> None:
-        server = self.servers[number]
+        plan = self.plan(playbooks, self.servers[number])
+        outcome = await run_build(plan)
+        assert outcome.verdict.result == "SUCCESS", (plan.directory / "console.log").read_text()
+
+    def plan(self, playbooks: tuple[str, ...], server: SshNode) -> BuildPlan:
         self.count += 1
         found = {name: Playbook(PROJECT, "main", f"{name}.yaml", trusted=name != "run") for name in playbooks}
         job = FrozenJob(
             "benchmark",
             pre_run=(found["pre"],) if "pre" in found else (),
-            run=(found["run"],),
+            run=(found["wait"] if "wait" in found else found["run"],),
             post_run=(found["post"],) if "post" in found else (),
             nodesets=(Nodeset("one", (NodeUse(("primary",), "test"),)),),
         )
         change = Change("review", "org/project", "main", 1, 1, "refs/changes/01/1/1", self.commit)
         items, projects = (ItemChange(change, PROJECT),), (ProjectState(PROJECT, self.commit, "main"),)
         facts = BuildFacts(f"build-{self.count}", "buildset", "event", "tenant", "check", items, projects)
-        plan = BuildPlan(
+        return BuildPlan(
             job=job,
             facts=facts,
             nodeset=job.nodesets[0],
@@ -96,23 +82,22 @@ class Case:
             exports=self.root / "exports",
             private_key=server.private_key,
         )
-        outcome = await run_build(plan)
-        assert outcome.verdict.result == "SUCCESS", (plan.directory / "console.log").read_text()
 
 
 @asynccontextmanager
-async def case(root: Path) -> AsyncIterator[Case]:
+async def case(root: Path, nodes: int = AT_ONCE) -> AsyncIterator[Case]:
     upstream = root / "upstream"
     git = ("git", "-C", str(upstream), "-c", "user.name=x", "-c", "user.email=x@example.org")
     subprocess.run(["git", "init", "-q", "-b", "main", str(upstream)], check=True)
     for name in NAMES:
         (upstream / f"{name}.yaml").write_text(PLAYBOOK)
+    (upstream / "wait.yaml").write_text(WAITING)
     subprocess.run([*git, "add", "-A"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "playbooks"], check=True)
     caches = Caches(root / "caches")
     await caches.fetch(PROJECT, str(upstream))
     with ExitStack() as stack:
-        servers = [stack.enter_context(sshd_node(root, id=f"node-{number}")) for number in range(AT_ONCE)]
+        servers = [stack.enter_context(sshd_node(root, id=f"node-{number}")) for number in range(nodes)]
         yield Case(root, servers, caches, await caches.resolve(PROJECT, "main"))
 
 
@@ -120,6 +105,46 @@ async def measure(meter: Meter, act: Callable[[], Awaitable[object]]) -> tuple[f
     began, spent = time.monotonic(), meter.seconds()
     await act()
     return time.monotonic() - began, meter.seconds() - spent
+
+
+def held() -> float:
+    """Proportional memory (PSS, in bytes) of this process and all its descendants but the nodes; what they share is counted once."""
+    total, waiting = 0.0, [psutil.Process()]
+    while waiting:
+        process = waiting.pop()
+        with contextlib.suppress(psutil.Error):
+            if process.name() != "sshd":
+                total += process.memory_full_info().pss
+                waiting += process.children()
+    return total
+
+
+async def waiting(count: int) -> None:
+    """Builds of which each waits for a command on its node."""
+    with tempfile.TemporaryDirectory(prefix="headgate-benchmark-") as name:
+        async with case(Path(name), nodes=count) as one:
+            meter = Meter()
+            try:
+                await one.ours(("run",))
+                before, began = held(), time.monotonic()
+                plans = [one.plan(("wait",), one.servers[number]) for number in range(count)]
+                builds = [asyncio.create_task(run_build(plan)) for plan in plans]
+                while len(processes("sleep 7654")) < count:
+                    await asyncio.sleep(0.2)
+                started, memory, spent = time.monotonic() - began, held() - before, meter.seconds()
+                await asyncio.sleep(IDLE_SECONDS)
+                idle = (meter.seconds() - spent) / IDLE_SECONDS
+                print(
+                    f"{count} builds that wait: all up after {started:.1f} s; {memory / count / 1e6:.1f} MB each; "
+                    f"{idle * 100:.1f} % of one core for all"
+                )
+                began = time.monotonic()
+                for build in builds:
+                    build.cancel()
+                await asyncio.gather(*builds, return_exceptions=True)
+                print(f"all cancelled after {time.monotonic() - began:.1f} s")
+            finally:
+                meter.close()
 
 
 def show(title: str, bare: list[tuple[float, float]], ours: list[tuple[float, float]]) -> None:
@@ -153,4 +178,7 @@ async def main(repetitions: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    if sys.argv[1:2] == ["waiting"]:
+        asyncio.run(waiting(int(sys.argv[2]) if len(sys.argv) > 2 else 50))
+    else:
+        asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))

@@ -1,10 +1,15 @@
-"""Processor time by cgroup."""
+"""What is measured with: processor time by cgroup, and bare `ansible-playbook` to compare with."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
+
+from tests.services.sshd import SshNode
 
 
 class Meter:
@@ -33,3 +38,32 @@ class Meter:
             with contextlib.suppress(OSError):
                 (self.group.parent / "cgroup.procs").write_text(str(os.getpid()))
                 self.group.rmdir()
+
+
+class Bare:
+    """`ansible-playbook` on one node over ssh, set as whoever wants it fast sets it: pipelining, one connection kept."""
+
+    def __init__(self, directory: Path, server: SshNode) -> None:
+        node, self.directory = server.node, directory
+        directory.mkdir(exist_ok=True)
+        hosts = directory / "known_hosts"
+        hosts.write_text(f"[{node.host}]:{node.port} {node.host_keys[0]}\n")
+        (directory / "inventory.yaml").write_text(
+            f"all: {{hosts: {{node: {{ansible_host: {node.host}, ansible_port: {node.port}, ansible_user: {node.username}, "
+            f"ansible_ssh_private_key_file: {server.private_key}, ansible_python_interpreter: {node.python_path}}}}}}}\n"
+        )
+        (directory / "ansible.cfg").write_text(
+            "[connection]\npipelining = True\n[ssh_connection]\npipelining = True\n"
+            f"ssh_args = -F none -o ControlMaster=auto -o ControlPersist=5s -o UserKnownHostsFile={hosts}\n"
+        )
+
+    async def run(self, playbook: Path) -> None:
+        programs = Path(sys.executable).parent
+        process = await asyncio.create_subprocess_exec(
+            *(str(programs / "ansible-playbook"), "-i", str(self.directory / "inventory.yaml"), str(playbook)),
+            env={**os.environ, "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"), "PATH": f"{programs}:/usr/bin:/bin"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # a kept ssh connection would keep ours open
+        )
+        assert await process.wait() == 0

@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from benchmarks.measuring import Meter
+from benchmarks.measuring import Bare, Meter
 from deployments.gerrit import free_port
 from tasks.database import Listener, open_engine
 from tasks.installation import database_url, read_settings
@@ -187,36 +187,6 @@ async def world(root: Path, group: Path | None) -> AsyncIterator[World]:
             process.wait(60)
 
 
-class Bare:
-    """`ansible-playbook` of the same play on the same node."""
-
-    def __init__(self, root: Path, server: SshNode) -> None:
-        node, self.directory = server.node, root / "bare"
-        self.directory.mkdir()
-        hosts = self.directory / "known_hosts"
-        hosts.write_text(f"[{node.host}]:{node.port} {node.host_keys[0]}\n")
-        (self.directory / "play.yaml").write_text(PLAY)
-        (self.directory / "inventory.yaml").write_text(
-            f"all: {{hosts: {{node: {{ansible_host: {node.host}, ansible_port: {node.port}, ansible_user: {node.username}, "
-            f"ansible_ssh_private_key_file: {server.private_key}, ansible_python_interpreter: {node.python_path}}}}}}}\n"
-        )
-        (self.directory / "ansible.cfg").write_text(
-            "[connection]\npipelining = True\n[ssh_connection]\npipelining = True\n"
-            f"ssh_args = -F none -o ControlMaster=auto -o ControlPersist=5s -o UserKnownHostsFile={hosts}\n"
-        )
-
-    async def run(self) -> None:
-        programs = Path(sys.executable).parent
-        process = await asyncio.create_subprocess_exec(
-            *(str(programs / "ansible-playbook"), "-i", str(self.directory / "inventory.yaml"), str(self.directory / "play.yaml")),
-            env={**os.environ, "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"), "PATH": f"{programs}:/usr/bin:/bin"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        assert await process.wait() == 0
-
-
 def median(rows: list[tuple[float, ...]]) -> list[float]:
     return [statistics.median(column) for column in zip(*rows, strict=True)]
 
@@ -235,7 +205,8 @@ async def main(repetitions: int) -> None:
         root = Path(name)
         with contextlib.closing(Meter("bare")) as bare_meter:
             async with world(root, ours_meter.group) as here:
-                bare = Bare(root, here.node)
+                bare, play = Bare(root / "bare", here.node), root / "play.yaml"
+                play.write_text(PLAY)
 
                 async def ours(project: str, changes: int = 1) -> tuple[float, float, float]:
                     await settle(ours_meter.seconds)
@@ -246,12 +217,12 @@ async def main(repetitions: int) -> None:
 
                 async def theirs(count: int = 1) -> tuple[float, float]:
                     spent, began = bare_meter.seconds(), time.monotonic()
-                    await asyncio.gather(*(bare.run() for _ in range(count)))
+                    await asyncio.gather(*(bare.run(play) for _ in range(count)))
                     return time.monotonic() - began, bare_meter.seconds() - spent
 
                 for project in PROJECTS[:2]:
                     await here.vote(project)
-                await bare.run()
+                await bare.run(play)
                 print(f"memory when idle: {here.memory():.0f} MB")
                 spent, began = ours_meter.seconds(), time.monotonic()
                 await asyncio.sleep(10)
