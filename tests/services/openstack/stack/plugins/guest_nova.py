@@ -1,6 +1,6 @@
 """Nova's fake hypervisor, whose servers can be logged in to: each has a real SSH server on loopback, at the address that Neutron gave it.
 
-A server's metadata `fault` makes it misbehave: `build-error`, `slow:SECONDS`, `no-ssh`, `delete-error`. A snapshot keeps the guest's home.
+A server's metadata `fault` makes it misbehave: `build-error`, `slow:SECONDS`, `no-ssh`, `delete-error` (once). A snapshot keeps the guest's home.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class GuestDriver(fake.FakeDriver):
         self._facts = Plan.read(self._directory.parents[1] / "plan.json").regions[region]
         self.vcpus, self.memory_mb, self.local_gb = self._facts["vcpus"], self._facts["memory_mb"], 1_000_000
         self._guests = Guests(self._directory / "guests")
+        self._refused: set[str] = set()
         super().__init__(virtapi, read_only)
 
     def spawn(self, context: Any, instance: Any, image_meta: Any, *arguments: Any, **more: Any) -> None:
@@ -58,7 +59,8 @@ class GuestDriver(fake.FakeDriver):
         glance.API().update(context, image_id, facts | {"name": image["name"]}, self._guests.home(instance.uuid), purge_props=False)
 
     def destroy(self, context: Any, instance: Any, *arguments: Any, **more: Any) -> None:
-        if instance.metadata.get("fault") == "delete-error":
+        if instance.metadata.get("fault") == "delete-error" and instance.uuid not in self._refused:
+            self._refused.add(instance.uuid)
             raise exception.InstanceTerminationFailure(reason="the metadata asks for it")
         self._guests.stop(instance.uuid)
         super().destroy(context, instance, *arguments, **more)
