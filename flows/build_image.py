@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect import flow
-from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
@@ -116,8 +116,22 @@ async def _tell_contents(this: Runtime, files: BuildFiles, before: Build | None)
     await acreate_markdown_artifact(
         differences(old, manifest), key=_key(files.image, "changes"), description=f"What is new in {files.name}"
     )
-    link = f"{this.settings.web_url}/images/{files.image}/{files.build}/log"
-    await acreate_link_artifact(link, link_text=f"log of {files.name}", key=_key(files.image, "log"))
+    await _tell_log(files)
+
+
+async def _tell_log(files: BuildFiles) -> None:
+    """Where the log is, and how it ends."""
+    if files.log.exists():
+        last = await asyncio.to_thread(tail, files.log)
+        text = f"All of it: `headgate images log {files.build[:12]}` (`{files.log}`)\n\n```\n{last}\n```\n"
+        await acreate_markdown_artifact(text, key=_key(files.image, "log"), description=f"Log of {files.name}")
+
+
+def tail(path: Path, size: int = 6000) -> str:
+    """The last lines of a text file, about `size` bytes of them."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - size))
+        return file.read().decode(errors="replace").replace("`", "'").partition("\n")[2].rstrip()
 
 
 async def make_build(this: Runtime, image: ImageSettings, build_id: str, formats: tuple[str, ...], flow_run: str, debug: bool) -> Build:
@@ -141,6 +155,8 @@ async def make_build(this: Runtime, image: ImageSettings, build_id: str, formats
         why = "cancelled" if isinstance(problem, asyncio.CancelledError) else str(problem) or "it took too long"
         await asyncio.shield(this.images.end_build(build_id, BuildState.FAILED, {}, why))
         await asyncio.shield(asyncio.to_thread(files.remove))
+        if isinstance(problem, BuildFailed):
+            await _tell_log(files)
         raise
     last = next((build for build in reversed(before) if build.state in (BuildState.READY, BuildState.DELETED)), None)
     await this.images.end_build(build_id, BuildState.READY, facts)
