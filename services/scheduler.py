@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +29,7 @@ from services.reconciler import Reconciler
 from services.turns import Turns
 from tasks.connections import Connection, ConnectionProblem
 from tasks.database import Lease
-from tasks.readings import Readings
+from tasks.readings import Readings, TooManyLinks
 from tasks.runtime import Runtime
 from tasks.store import FACTS, Turn
 
@@ -56,6 +56,7 @@ class Scheduler:
         self.ready = asyncio.Event()
         self._began = datetime.now(UTC)
         self._loaded = False
+        self._again = False
 
     async def run(self) -> None:
         """Wait for the lease, then work until cancelled. Raises a `Problem` when the configuration cannot be read at all."""
@@ -136,6 +137,25 @@ class Scheduler:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 60)
 
+    async def _hear_all(self, events: list[Event]) -> dict[str, str]:
+        """Event id to what became of it, "" if pipelines hear of it. Events of a server that is out of reach wait, in their order."""
+        heard: dict[str, str] = {}
+        away: set[str] = set()
+        for event in events:
+            if event.connection in away:
+                continue
+            try:
+                heard[event.id] = await self._hear(event)
+            except ConnectionProblem as problem:
+                self._later(problem)
+                away.add(event.connection)
+        return heard
+
+    def _later(self, problem: ConnectionProblem) -> None:
+        """A server is out of reach: what needs it waits, everything else goes on."""
+        logger.warning("%s; trying again in %.0f s.", problem, RETRY_SECONDS)
+        self._again = True
+
     async def _hear(self, event: Event) -> str:
         """Bring the facts up to date for an event and let the pipelines have it; what became of it if no pipeline hears of it."""
         connection = self._runtime.connections.get(event.connection)
@@ -146,12 +166,15 @@ class Scheduler:
             await self._read_layouts(canonical)
         if event.change is None:
             return "about no change"
-        if not any(canonical in facts.layout.projects.by_canonical for facts in self._turns.turning.facts.values()):
+        ours = any(canonical in facts.layout.projects.by_canonical for facts in self._turns.turning.facts.values())
+        if not ours and self._readings.current(event.connection, event.change) is None:
             return "its project is in no tenant"
         try:
             patchset = event.patchset or (await connection.change(event.change)).patchset
             key = (event.connection, event.change, patchset)
             await self._read(key)
+        except TooManyLinks as problem:
+            return str(problem)
         except LookupError:
             return "there is no such change"
         self._turns.turning.hear(event, key)
@@ -180,7 +203,8 @@ class Scheduler:
                     self._loaded = False  # what was decided and not kept is decided again
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                await happened.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(happened.wait(), RETRY_SECONDS if self._again else None)
 
     async def make_turn(self) -> None:
         """Everything there is to decide now, and to do."""
@@ -189,11 +213,14 @@ class Scheduler:
             self._loaded = True
         events = await self._store.new_events()
         commands = await self._store.new_commands()
-        heard = {event.id: await self._hear(event) for event in events}
+        self._again = False
+        heard = await self._hear_all(events)
         obeyed = {command.id: await self._obey(command) for command in commands}
         await self._take_results()
         turn = self._turns.make(datetime.now(UTC))
         for event in events:
+            if event.id not in heard:
+                continue
             places = [f"{item.tenant}/{item.pipeline}" for item in turn.entered if item.event == event.id and not item.ahead_only]
             turn.heard[event.id] = heard[event.id] or (f"entered {', '.join(places)}" if places else "entered no pipeline")
             logger.info("%s %s %s: %s", event.type, event.project, event.change or event.ref, turn.heard[event.id])
@@ -232,9 +259,16 @@ class Scheduler:
             self._turns.take_builds(buildset_id, [build for build in builds if build.buildset == buildset_id])
         reporting = {item.buildset.id: item.changes for item in items if item.reporting}
         for buildset_id, reports in (await self._store.answers(list(reporting)) if reporting else {}).items():
-            for key in reporting[buildset_id]:
-                await self._read(key)
-            self._turns.take_answers(buildset_id, reports)
+            try:
+                for key in reporting[buildset_id]:
+                    await self._read(key)
+            except ConnectionProblem as problem:
+                self._later(problem)
+            except LookupError as gone:
+                logger.warning("A change that was to merge is no longer there: %s", gone)
+                self._turns.take_answers(buildset_id, reports)
+            else:
+                self._turns.take_answers(buildset_id, reports)
 
     async def _obey(self, command: Command) -> str:
         """Give a command to its pipeline; why not, if that cannot be."""
@@ -248,10 +282,12 @@ class Scheduler:
         for key in command.changes:
             try:
                 await self._read(key)
-            except LookupError:
-                return f"there is no change {key[1]},{key[2]} at {key[0]}"
             except KeyError:
                 return f"there is no connection {key[0]}"
+            except TooManyLinks as problem:
+                return str(problem)
+            except LookupError:
+                return f"there is no change {key[1]},{key[2]} at {key[0]}"
         if command.kind == CommandKind.PROMOTE:
             self._turns.turning.ask(command.tenant, command.pipeline, AskedPromote(command.changes))
             return ""
