@@ -32,7 +32,7 @@ class Running:
 @dataclass(frozen=True, slots=True)
 class Ended:
     job: str
-    result: str
+    result: str | None
     tested: tuple[Key, ...]
     buildset: str
 
@@ -49,7 +49,7 @@ class Executor:
     def begin(self, running: Running) -> None:
         self.running[running.start.build] = running
 
-    def end(self, build: str, result: str) -> Running:
+    def end(self, build: str, result: str | None) -> Running:
         """Take a build out and note its result, except that of a job that never runs anywhere."""
         running = self.running.pop(build)
         if running.job != "noop":

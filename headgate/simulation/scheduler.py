@@ -239,7 +239,10 @@ class Scheduler:
 
     def finish(self, build: str, now: datetime) -> None:
         """End a running build as it must."""
-        result = "FAILURE" if self._fails(self.executor.running[build]) else "SUCCESS"
+        result: str | None = "SUCCESS"
+        if self._fails(self.executor.running[build]):
+            # what fails before the run playbooks says nothing about the change: the job is tried again
+            result = None if self.executor.running[build].start.job.pre_run else "FAILURE"
         running = self.executor.end(build, result)
         seconds = (now - running.started).total_seconds()
         ended = BuildEnded(running.start.buildset, job_key(running.start.job), build, result, seconds=seconds)

@@ -51,7 +51,7 @@ def summary(gerrit: Gerrit, executor: Executor) -> dict[str, Any]:
     """All builds sorted, and each change's status, votes, messages and how often it was reported on."""
     history = [{"job": each.job, "result": each.result, "changes": names(gerrit, each.tested)} for each in executor.history]
     return {
-        "history": sorted(history, key=lambda each: (each["changes"], each["job"], each["result"])),
+        "history": sorted(history, key=lambda each: (each["changes"], each["job"], each["result"] or "")),
         "changes": {
             name: {
                 "status": review.status,
