@@ -3,6 +3,9 @@
     python benchmarks/gate.py [--items 1000] [--queues 50] [--changes 100]
 
 Prints milliseconds for a pass, and CPU seconds for the failing heads, by number of changes.
+
+Compared on 2026-11-23: ten changes in one queue, each head failing in turn, on Zuul 14.3's scheduler with the fakes of its tests: 5.6 CPU
+seconds in the scheduler's own thread, 25 and more in the process. `headgate simulate`, everything counted: 0.03.
 """
 
 from __future__ import annotations
