@@ -107,7 +107,7 @@ class Scheduler:
             former = self._turns.turning.facts.get(tenant.name)
             if former is not None and former.layout is layout:
                 continue
-            self._turns.turning.facts[tenant.name] = Knowledge(layout, self._readings, f"{self._runtime.settings.web_url}/")
+            self._turns.turning.know(tenant.name, Knowledge(layout, self._readings, f"{self._runtime.settings.web_url}/"))
             self._say_errors(layout)
 
     @staticmethod

@@ -78,6 +78,8 @@ class Tenants:
         self._connections = connections
         self._layouts: dict[str, Layout] = {}
         self._newest: dict[str, str] = {}
+        self._files: dict[str, dict[tuple[str, str, str], list[SourceFile]]] = {}
+        self._last: dict[str, tuple[tuple[Tenant, list[SourceFile], dict[str, tuple[str, ...]]], Layout]] = {}
         self._lock = asyncio.Lock()
         self._text = ""
         self._tenants: tuple[Tenant, ...] = ()
@@ -117,12 +119,17 @@ class Tenants:
         return branches
 
     async def files(self, tenant: Tenant, branches: Branches) -> list[SourceFile]:
-        """Every configuration file at those commits, which must be in the caches."""
+        """Every configuration file at those commits, which must be in the caches. Only commits that are new are looked into."""
         found: list[SourceFile] = []
+        read: dict[tuple[str, str, str], list[SourceFile]] = {}
         for project in tenant.projects:
             canonical = self.canonical(project)
             for branch, commit in branches.get(canonical, {}).items():
-                found += await self.files_at(project, canonical, branch, commit)
+                place = (canonical, branch, commit)
+                known = self._files.get(tenant.name, {}).get(place)
+                read[place] = known if known is not None else await self.files_at(project, canonical, branch, commit)
+                found += read[place]
+        self._files[tenant.name] = read
         return found
 
     async def files_at(self, project: TenantProject, canonical: str, branch: str, commit: str) -> list[SourceFile]:
@@ -151,14 +158,21 @@ class Tenants:
         async with self._lock:
             if identity not in self._layouts:
                 files = await self.files(tenant, branches)
-                canonical = {name: connection.canonical_hostname for name, connection in self._connections.items()}
-                names = {project: tuple(found) for project, found in branches.items()}
-                # every kind of connection knows Gerrit's events, votes and requirements
-                drivers = dict.fromkeys(self._connections, "gerrit")
-                self._layouts[identity] = await asyncio.to_thread(load_layout, tenant, files, canonical, names, drivers=drivers)
+                made_of = (tenant, files, {project: tuple(found) for project, found in branches.items()})
+                last = self._last.get(tenant.name)
+                # what merged since may touch no configuration: then the layout is the same one, and nothing in flight need be looked at
+                layout = last[1] if last is not None and last[0] == made_of else await self._load(*made_of)
+                self._layouts[identity] = layout
+                self._last[tenant.name] = (made_of, layout)
                 while len(self._layouts) > KEPT_LAYOUTS * max(1, len(self._newest)):
                     self._layouts.pop(next(iter(self._layouts)))
             return self._layouts[identity]
+
+    async def _load(self, tenant: Tenant, files: list[SourceFile], names: dict[str, tuple[str, ...]]) -> Layout:
+        canonical = {name: connection.canonical_hostname for name, connection in self._connections.items()}
+        # every kind of connection knows Gerrit's events, votes and requirements
+        drivers = dict.fromkeys(self._connections, "gerrit")
+        return await asyncio.to_thread(load_layout, tenant, files, canonical, names, drivers=drivers)
 
     async def layout(self, name: str) -> Layout:
         """The newest layout published for a tenant. Raises `Problem` when there is none yet."""

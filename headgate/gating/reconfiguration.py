@@ -11,7 +11,7 @@ from datetime import datetime
 
 from headgate.configuration import Pipeline
 from headgate.gating.facts import Facts
-from headgate.gating.happenings import Action
+from headgate.gating.happenings import Action, Left
 from headgate.gating.leaving import stop_job
 from headgate.gating.queues import queue_for
 from headgate.gating.state import Buildset, Item, Preparation, Queue, Tenancy
@@ -70,7 +70,7 @@ def _drop(work: Work, item: Item) -> None:
     """Stop an item and forget it. Nobody is told: there may be nobody left to tell."""
     for job in item.buildset.jobs:
         stop_job(work, item.id, job)
-    del work.items[item.id]
+    work.act([Left(work.items.pop(item.id))])
 
 
 def _keep_window(work: Work, before: Queue) -> None:

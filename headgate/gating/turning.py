@@ -14,12 +14,14 @@ from headgate.gating.happenings import (
     AskedPromote,
     Happening,
     Heard,
+    Left,
     Notify,
     Resumed,
     SemaphoreFreed,
     Superceded,
 )
 from headgate.gating.passes import pass_
+from headgate.gating.reconfiguration import reconfigure
 from headgate.gating.state import Key, Tenancy
 from headgate.triggers import fires
 
@@ -46,6 +48,13 @@ class Turning:
         self._inboxes: dict[str, dict[str, list[Happening]]] = {}
         self._freed: set[str] = set()
         self._events: list[tuple[Event, Key]] = []
+        self._reconfigured: set[str] = set()
+
+    def know(self, tenant: str, facts: Facts) -> None:
+        """The tenant's facts from now on. Should its layout be another one, what is in flight is fitted into it in the next turn."""
+        if tenant in self.facts and self.facts[tenant].layout is not facts.layout:
+            self._reconfigured.add(tenant)
+        self.facts[tenant] = facts
 
     def hear(self, event: Event, key: Key) -> None:
         """An event about a change that the facts know."""
@@ -56,12 +65,27 @@ class Turning:
 
     def settle(self, now: datetime) -> None:
         """Make passes until there is nothing left to take in."""
+        for tenant in self._reconfigured:
+            self._reconfigure(tenant, now)
+        self._reconfigured.clear()
         busy = True
         while busy:
             busy = False
             for tenant in self.facts:
                 busy = self._turn(tenant, now) or busy
             self._events.clear()
+
+    def _reconfigure(self, tenant: str, now: datetime) -> None:
+        before = self.tenancies.get(tenant, Tenancy())
+        self.tenancies[tenant], actions = reconfigure(before, self.facts[tenant], now)
+        places = {item: name for name, state in before.pipelines.items() for item in state.items}
+        for action in actions:
+            if isinstance(action, Notify):
+                self._notify(tenant, action)
+            else:
+                self._do(tenant, places.get(action.item.id, "") if isinstance(action, Left) else "", action, [])
+        for pipeline in self.facts[tenant].layout.pipelines:
+            self.ask(tenant, pipeline, SemaphoreFreed())
 
     def _turn(self, tenant: str, now: datetime) -> bool:
         pipelines = self.facts[tenant].layout.pipelines
