@@ -1,6 +1,6 @@
 """Nova's fake hypervisor, whose servers can be logged in to: each has a real SSH server on loopback, at the address that Neutron gave it.
 
-A server's metadata `fault` makes it misbehave: 
+A server's metadata `fault` makes it misbehave:
 `build-error`, `slow:SECONDS`, `no-ssh`, `delete-error` (once). A snapshot keeps the guest's home.
 """
 
