@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from headgate.configuration.files import problem
+from headgate.configuration.globs import as_regex, looks_like_glob
 from headgate.configuration.layout import Layout
 from headgate.configuration.objects import Named, StanzaObject, Variant
 from headgate.configuration.problems import Problem, fold
@@ -14,7 +15,6 @@ from headgate.configuration.regex import Regex, RegexTooSlow
 from headgate.configuration.stanza import Complaint
 from headgate.configuration.state import LayoutState
 
-_GLOB = re.compile(r"(?:^|[\w/-])\*")
 _PLAIN_BRANCH = re.compile(r"[\w./-]+")
 
 
@@ -30,6 +30,10 @@ def advice(layout: Layout) -> tuple[Problem, ...]:
         found += _matchers(state, variant, variant, ())
     for variant, stanza in attached:
         found += _matchers(state, variant, stanza, (*variant.job.path, variant.name))
+    for stanza in (*stanzas.values(), *templates):
+        for regex in stanza.definition.branches or ():
+            found += _glob(state, stanza, regex, ("branches",))
+        found += _branches(state, stanza, stanza.definition.branches, ("branches",))
     found += _circles(state, variants)
     found += _unused(state, variants, [variant for variant, _ in attached], list(stanzas.values()), templates)
     return fold(found)
@@ -55,20 +59,29 @@ def identity(item: Variant | StanzaObject | Named) -> tuple[str, str, int, int]:
 
 def _matchers(state: LayoutState, variant: Variant, item: Variant | StanzaObject, path: tuple[Any, ...]) -> Iterator[Problem]:
     job = variant.job
-    for key, patterns in (("files", job.files), ("irrelevant-files", job.irrelevant_files)):
+    for key, patterns in (("files", job.files), ("irrelevant-files", job.irrelevant_files), ("branches", job.branches)):
         for regex in patterns or ():
-            if _GLOB.search(regex.pattern):
-                cure = re.sub(r"(?<![.\])])\*", ".*", regex.pattern.replace(".*", "*").replace("*.", r"*\."))
-                message = f'"{regex.pattern}" is a regular expression but looks like a glob: did you mean "{cure}"?'
-                yield _say(state, item, "warning", "Glob", message, (*path, key))
+            yield from _glob(state, item, regex, (*path, key))
+    yield from _branches(state, item, job.branches, (*path, "branches"))
+
+
+def _glob(state: LayoutState, item: Variant | StanzaObject, regex: Regex, path: tuple[Any, ...]) -> Iterator[Problem]:
+    if looks_like_glob(regex.pattern):
+        message = f'"{regex.pattern}" is a regular expression but looks like a glob: did you mean "{as_regex(regex.pattern)}"?'
+        yield _say(state, item, "warning", "Glob", message, path)
+
+
+def _branches(
+    state: LayoutState, item: Variant | StanzaObject, patterns: tuple[Regex, ...] | None, path: tuple[Any, ...]
+) -> Iterator[Problem]:
     known = sorted({branch for project in state.projects.by_canonical.values() for branch in project.branches})
-    for regex in job.branches or ():
+    for regex in patterns or ():
         others = _also_matches(regex, known)
         if others:
             message = (
                 f'"{regex.pattern}" also matches the branch {", ".join(others)}: write "^{re.escape(regex.pattern)}$" for that branch alone'
             )
-            yield _say(state, item, "warning", "Branch Matcher", message, (*path, "branches"))
+            yield _say(state, item, "warning", "Branch Matcher", message, path)
 
 
 def _also_matches(regex: Regex, branches: list[str]) -> list[str]:
@@ -116,14 +129,15 @@ def _unused(
     state: LayoutState, variants: list[Variant], attached: list[Variant], stanzas: list[StanzaObject], templates: list[StanzaObject]
 ) -> Iterator[Problem]:
     everyone = [*variants, *attached]
-    parents = {variant.job.parent or state.tenant.default_parent for variant in everyone if not variant.job.base}
-    running = {variant.name for variant in attached}
+    used_templates = {name for stanza in stanzas for name in stanza.definition.templates}
+    running = {variant.name for stanza in stanzas for variant in stanza.variants()}
+    running.update(variant.name for template in templates if template.name in used_templates for variant in template.variants())
+    needed = _with_ancestors(state, running)
     for name, group in state.jobs.items():
-        if name not in parents and name not in running:
-            yield _say(state, group[0], "warning", "Unused Job", "is in no pipeline and has no child: attach it or remove it", ())
+        if name not in needed:
+            yield _say(state, group[0], "warning", "Unused Job", _nobody_runs(name, templates), ())
     nodesets = {variant.job.nodeset for variant in everyone if isinstance(variant.job.nodeset, str)}
     secrets = {use.secret for variant in everyone for use in variant.job.secrets}
-    used_templates = {name for stanza in stanzas for name in stanza.definition.templates}
     for (kind, name), named in state.named.items():
         if kind == "nodeset":
             nodesets.update(each for each in named.value.alternatives if isinstance(each, str))
@@ -135,3 +149,22 @@ def _unused(
     for template in templates:
         if template.name not in used_templates:
             yield _say(state, template, "warning", "Unused Template", "no project uses it: remove it", ())
+
+
+def _with_ancestors(state: LayoutState, names: set[str]) -> set[str]:
+    """These jobs and all that they inherit from."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [each.job.parent or state.tenant.default_parent for each in state.jobs.get(name) or () if not each.job.base]
+    return found
+
+
+def _nobody_runs(name: str, templates: list[StanzaObject]) -> str:
+    holding = sorted({template.name for template in templates if any(variant.name == name for variant in template.variants())})
+    if holding:
+        return f"no pipeline runs it, only the project-template {', '.join(holding)} that no project uses: use that, or remove the job"
+    return "no pipeline runs it, nor a job that inherits from it: attach it or remove it"

@@ -13,6 +13,8 @@ from typing import Any
 import re2
 import regex  # type: ignore[import-untyped]  # it ships no types
 
+from headgate.configuration.globs import as_regex, looks_like_glob
+
 LONGEST_PATTERN = 10_000
 SECONDS_PER_MATCH = 0.5
 
@@ -50,7 +52,8 @@ def _compiled(pattern: str) -> _Compiled:
     try:
         return _Compiled(regex.compile(pattern), str(complaint))
     except (regex.error, OverflowError, RecursionError) as wrong:
-        raise BadRegex(f'"{pattern}" is not a regular expression: {wrong}') from wrong
+        cure = f', did you mean "{as_regex(pattern)}"?' if looks_like_glob(pattern) else ""
+        raise BadRegex(f'"{pattern}" is not a regular expression: {wrong}{cure}') from wrong
 
 
 @dataclass(frozen=True, slots=True)

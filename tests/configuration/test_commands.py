@@ -108,7 +108,7 @@ def test_check_ends_with_1_on_an_error(tree: Path) -> None:
     said = run("check", tree / "main.yaml", code=1)
     assert 'did you mean "timeout"?' in said
     assert 'did you mean "doc/.*"?' in said
-    assert "is in no pipeline" in said
+    assert "no pipeline runs it" in said
     found = json.loads(run("check", tree / "main.yaml", "--json", code=1))
     assert {"severity", "project", "branches", "path", "line", "column", "object", "key", "message"} <= set(found["example"][0])
 
