@@ -31,8 +31,7 @@ def advice(layout: Layout) -> tuple[Problem, ...]:
     for variant, stanza in attached:
         found += _matchers(state, variant, stanza, (*variant.job.path, variant.name))
     for stanza in (*stanzas.values(), *templates):
-        for regex in stanza.definition.branches or ():
-            found += _glob(state, stanza, regex, ("branches",))
+        found += _globs(state, stanza, stanza.definition.branches, ("branches",))
         found += _branches(state, stanza, stanza.definition.branches, ("branches",))
     found += _circles(state, variants)
     found += _unused(state, variants, [variant for variant, _ in attached], list(stanzas.values()), templates)
@@ -60,28 +59,36 @@ def identity(item: Variant | StanzaObject | Named) -> tuple[str, str, int, int]:
 def _matchers(state: LayoutState, variant: Variant, item: Variant | StanzaObject, path: tuple[Any, ...]) -> Iterator[Problem]:
     job = variant.job
     for key, patterns in (("files", job.files), ("irrelevant-files", job.irrelevant_files), ("branches", job.branches)):
-        for regex in patterns or ():
-            yield from _glob(state, item, regex, (*path, key))
+        yield from _globs(state, item, patterns, (*path, key))
     yield from _branches(state, item, job.branches, (*path, "branches"))
 
 
-def _glob(state: LayoutState, item: Variant | StanzaObject, regex: Regex, path: tuple[Any, ...]) -> Iterator[Problem]:
-    if looks_like_glob(regex.pattern):
-        message = f'"{regex.pattern}" is a regular expression but looks like a glob: did you mean "{as_regex(regex.pattern)}"?'
-        yield _say(state, item, "warning", "Glob", message, path)
+def _globs(
+    state: LayoutState, item: Variant | StanzaObject, patterns: tuple[Regex, ...] | None, path: tuple[Any, ...]
+) -> Iterator[Problem]:
+    for place, regex in _placed(patterns, path):
+        if looks_like_glob(regex.pattern):
+            message = f'"{regex.pattern}" is a regular expression but looks like a glob: did you mean "{as_regex(regex.pattern)}"?'
+            yield _say(state, item, "warning", "Glob", message, place)
+
+
+def _placed(patterns: tuple[Regex, ...] | None, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Regex]]:
+    """Each pattern with the path to it: a single one may be written without a list."""
+    for position, regex in enumerate(patterns or ()):
+        yield (*path, position) if patterns and len(patterns) > 1 else path, regex
 
 
 def _branches(
     state: LayoutState, item: Variant | StanzaObject, patterns: tuple[Regex, ...] | None, path: tuple[Any, ...]
 ) -> Iterator[Problem]:
     known = sorted({branch for project in state.projects.by_canonical.values() for branch in project.branches})
-    for regex in patterns or ():
+    for place, regex in _placed(patterns, path):
         others = _also_matches(regex, known)
         if others:
             message = (
                 f'"{regex.pattern}" also matches the branch {", ".join(others)}: write "^{re.escape(regex.pattern)}$" for that branch alone'
             )
-            yield _say(state, item, "warning", "Branch Matcher", message, path)
+            yield _say(state, item, "warning", "Branch Matcher", message, place)
 
 
 def _also_matches(regex: Regex, branches: list[str]) -> list[str]:

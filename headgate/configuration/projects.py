@@ -134,7 +134,8 @@ class Projects:
         try:
             compiled = re2.compile(pattern, options=options)
         except re2.error as bad:
-            raise Wrong(f'"{pattern}" is not a regular expression: {bad}', ("name",)) from bad
+            said = bad.args[0].decode("utf8", "replace") if bad.args and isinstance(bad.args[0], bytes) else f"{bad}"
+            raise Wrong(f'"{pattern}" is not a regular expression: {said}', ("name",)) from bad
         found = []
         for name, canonicals in self.by_name.items():
             if compiled.fullmatch(name):

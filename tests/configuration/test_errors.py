@@ -50,7 +50,7 @@ class Stage:
     """A pipeline to freeze a graph for."""
 
 
-def cases(directory: str) -> Any:
+def cases(directory: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", sorted((HERE / directory).glob("*.yaml")), ids=lambda case: case.stem)
 
 
