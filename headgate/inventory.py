@@ -127,6 +127,8 @@ def project_variables(scheme: str, project: str) -> dict[str, str]:
 def change_variables(scheme: str, item: ItemChange) -> dict[str, Any]:
     """One change as it appears in `zuul` itself, `zuul.items` and `zuul.buildset_refs`."""
     change = item.change
+    if change.is_ref:
+        return _ref_variables(scheme, item)
     return {
         "project": project_variables(scheme, item.project),
         "branch": change.branch,
@@ -141,10 +143,26 @@ def change_variables(scheme: str, item: ItemChange) -> dict[str, Any]:
     }
 
 
+def _ref_variables(scheme: str, item: ItemChange) -> dict[str, Any]:
+    """A branch or tag under test: no change, but from where to where it moved, as far as the event said."""
+    change = item.change
+    moved = {"oldrev": change.parents[0] if change.parents else "", "newrev": change.commit}
+    return {
+        "project": project_variables(scheme, item.project),
+        "ref": change.ref,
+        "change_url": change.url,
+        "commit_id": change.commit,
+        **({"branch": change.branch} if change.branch else {}),
+        **({"tag": change.ref.removeprefix("refs/tags/")} if change.ref.startswith("refs/tags/") else {}),
+        **{name: commit for name, commit in moved.items() if commit.strip("0")},
+    }
+
+
 def zuul_variables(job: FrozenJob, facts: BuildFacts) -> dict[str, Any]:
     """The variable `zuul`, except what belongs to one playbook."""
     own = change_variables(job.workspace_scheme, facts.items[-1])
-    reference = {name: own[name] for name in ("branch", "ref", "change", "patchset", "change_url", "commit_id")}
+    names = ("branch", "ref", "change", "patchset", "change_url", "commit_id")
+    reference: dict[str, Any] = {name: own[name] for name in names if name in own}
     reference["src_dir"] = own["project"]["src_dir"]
     return {
         **own,

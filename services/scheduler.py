@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,13 +18,15 @@ import httpx
 from prefect.exceptions import ObjectNotFound
 from sqlalchemy.exc import SQLAlchemyError
 
-from headgate.changes import Event
+from headgate.changes import Change, Event
 from headgate.configuration import Layout
 from headgate.gating import AskedDequeue, AskedEnqueue, AskedPromote, Key, Tenancy
 from headgate.gating.knowledge import Knowledge
 from headgate.gating.state import Preparation
 from headgate.problems import Problem
 from headgate.records import Command, CommandKind
+from headgate.refs import change_of_ref
+from headgate.timers import TIMERS, event_of, firings, next_moment, timers_of
 from services.actions import Actions
 from services.reconciler import Reconciler
 from services.turns import Turns
@@ -57,6 +60,7 @@ class Scheduler:
         self._began = datetime.now(UTC)
         self._loaded = False
         self._again = False
+        self._reread = asyncio.Event()
 
     async def run(self) -> None:
         """Wait for the lease, then work until cancelled. Raises a `Problem` when the configuration cannot be read at all."""
@@ -69,6 +73,7 @@ class Scheduler:
                 for name, connection in self._runtime.connections.items()
             ]
             loops.append(asyncio.create_task(self._make_turns(), name="turns"))
+            loops.append(asyncio.create_task(self._fire_timers(), name="timers"))
             loops.append(asyncio.create_task(self.reconciler.run(), name="reconciler"))
             loops.append(asyncio.create_task(lease.lost.wait(), name="lease"))
             self.ready.set()
@@ -107,6 +112,7 @@ class Scheduler:
             former = self._turns.turning.facts.get(tenant.name)
             if former is not None and former.layout is layout:
                 continue
+            self._reread.set()
             self._turns.turning.know(tenant.name, Knowledge(layout, self._readings, f"{self._runtime.settings.web_url}/"))
             self._say_errors(layout)
 
@@ -158,12 +164,16 @@ class Scheduler:
 
     async def _hear(self, event: Event) -> str:
         """Bring the facts up to date for an event and let the pipelines have it; what became of it if no pipeline hears of it."""
+        if event.connection == TIMERS:
+            return self._hear_timer(event)
         connection = self._runtime.connections.get(event.connection)
         if connection is None:
             return "its connection is no longer configured"
         canonical = f"{connection.canonical_hostname}/{event.project}"
         if event.type in READING_EVENTS:
             await self._read_layouts(canonical)
+        if event.type == "ref-updated" and event.ref.startswith(("refs/heads/", "refs/tags/")):
+            return self._hear_ref(event, canonical, change_of_ref(event))
         if event.change is None:
             return "about no change"
         ours = any(canonical in facts.layout.projects.by_canonical for facts in self._turns.turning.facts.values())
@@ -180,7 +190,42 @@ class Scheduler:
         self._turns.turning.hear(event, key)
         return ""
 
+    def _hear_ref(self, event: Event, canonical: str, change: Change) -> str:
+        if not any(canonical in facts.layout.projects.by_canonical for facts in self._turns.turning.facts.values()):
+            return "its project is in no tenant"
+        self._readings.keep_ref(change)
+        self._turns.turning.hear(event, change.key)
+        return ""
+
+    def _hear_timer(self, event: Event) -> str:
+        """A timer's event is about a branch, on the connection of its project."""
+        for facts in self._turns.turning.facts.values():
+            for known in facts.layout.projects.by_canonical.values():
+                if known.name == event.project and event.branch in known.branches:
+                    change = replace(change_of_ref(event), connection=known.settings.connection)
+                    return self._hear_ref(event, known.canonical, change)
+        return "its project is in no tenant"
+
+    # --- timers -----------------------------------------------------------------------------------------------------------------------
+
+    async def _fire_timers(self) -> None:
+        """Make an event of every timer that fires, and one for what fired last while nobody was here."""
+        while True:
+            now = datetime.now(UTC)
+            timers = [timer for facts in self._turns.turning.facts.values() for timer in timers_of(facts.layout)]
+            since = await self._store.last_event(TIMERS) or self._began
+            for firing in firings(timers, since, now):
+                name = firing.timer.project.partition("/")[2]
+                head = (await self._runtime.caches.branches(firing.timer.project)).get(firing.timer.branch, "")
+                await self._store.add_event(event_of(firing, name, head))
+            following = next_moment(timers, now)
+            self._reread.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._reread.wait(), None if following is None else max(0.0, (following - now).total_seconds()))
+
     async def _read(self, key: Key) -> None:
+        if key[2] == 0:
+            return  # a branch or tag: all there is to know of it was in its event
         layouts = [facts.layout for facts in self._turns.turning.facts.values()]
         queues = (found.value for layout in layouts for (kind, _), found in layout.state.named.items() if kind == "queue")
         topics = any(queue.dependencies_by_topic for queue in queues)
@@ -241,6 +286,8 @@ class Scheduler:
         for name, facts in self._turns.turning.facts.items():
             tenancies[name] = await self._store.tenancy(name, list(facts.layout.pipelines), f"{seed}/{name}")
         self._turns.load(tenancies, (await self._store.live_buildsets()).values())
+        for change in (each for item in await self._store.live_items() for each in item.changes if each.is_ref):
+            self._readings.keep_ref(change)
         for key in sorted(self._turns.changes()):
             try:
                 await self._read(key)

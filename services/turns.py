@@ -10,10 +10,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from headgate.builds import NOOP, SUCCESS
+from headgate.changes import Change, Event
 from headgate.configuration import Reporter
 from headgate.configuration.files import rank
 from headgate.gating import (
     Action,
+    Announce,
     AskedDequeue,
     AskedPromote,
     BuildEnded,
@@ -37,6 +39,7 @@ from headgate.gating import (
     job_key,
 )
 from headgate.gating import Item as RuledItem
+from headgate.gating.announcing import ENQUEUED, ZUUL
 from headgate.gating.reporting import RESULTS
 from headgate.gating.turning import Turning
 from headgate.jobs import JobGraph
@@ -231,23 +234,43 @@ class Turns:
                 self._turn.cancelled.append(build)
             case Report():
                 return self._say(tenant, pipeline, action)
+            case Announce():
+                self._announce(tenant, action)
             case Left(item):
                 self._left.append((tenant, pipeline, item, self._why(item, happenings)))
         return None
 
+    def _announce(self, tenant: str, announced: Announce) -> None:
+        """Let pipelines hear of what others did, about the changes that this concerns and that are known."""
+        facts = self.turning.facts[tenant]
+        known = facts.known(announced.change)
+        if announced.type == ENQUEUED:
+            concerned = dict.fromkeys((*known.needed_by, *facts.depending_on(announced.change, (facts.project(announced.change),))))
+            for key in concerned:
+                change = facts.known(key).change
+                about = (change.project, change.branch, change.ref, change.number, change.patchset)
+                name = f"{ZUUL}:{announced.type}:{announced.change}:{key}"
+                self.turning.hear(Event(name, ZUUL, announced.type, self._now, *about, pipeline=announced.pipeline), key)
+
     def _prepare(self, tenant: str, pipeline: str, wanted: Prepare) -> None:
         facts = self.turning.facts[tenant]
         changes = [facts.known(key).change for key in (*wanted.ahead, *wanted.changes)]
-        if wanted.live and not any(facts.change_takes_part(key, pipeline) for key in wanted.changes):
-            known = [facts.layout.projects.by_canonical.get(facts.project(change.key)) for change in changes]
-            touched = [(each, change) for each, change in zip(known, changes, strict=True) if each is not None]
-            if not any(not change.files or any(rank(each.settings, path) is not None for path in change.files) for each, change in touched):
-                # nothing under test can make it take part: no need to merge anything to know that no job runs
-                self.turning.ask(tenant, pipeline, Prepared(wanted.buildset, JobGraph(), False))
-                return
+        part = any(facts.change_takes_part(key, pipeline) for key in wanted.changes)
+        if wanted.live and not part and not any(self._may_configure(tenant, change) for change in changes):
+            # nothing under test can make it take part: no need to merge anything to know that no job runs
+            self.turning.ask(tenant, pipeline, Prepared(wanted.buildset, JobGraph(), False))
+            return
         ahead = tuple(changes[: len(wanted.ahead)])
         own = tuple(changes[len(wanted.ahead) :])
         self._turn.buildsets.append(Buildset(wanted.buildset, wanted.item, self._now, ahead=ahead, changes=own))
+
+    def _may_configure(self, tenant: str, change: Change) -> bool:
+        """May the change touch its project's configuration, for all that is known?"""
+        facts = self.turning.facts[tenant]
+        known = facts.layout.projects.by_canonical.get(facts.project(change.key))
+        if known is None or change.is_ref:
+            return False
+        return not change.files or any(rank(known.settings, path) is not None for path in change.files)
 
     def _start(self, tenant: str, pipeline: str, start: StartBuild) -> None:
         job = start.job
@@ -267,6 +290,8 @@ class Turns:
         for phase in (_votes, _submits) if report.two_phases else (tuple,):
             for key, message in report.messages.items():
                 change = facts.known(key).change
+                if change.is_ref:  # nobody reviews it: its result is in the pages and in Prefect
+                    continue
                 if told := phase(reporter for reporter in report.reporters if reporter.connection == change.connection):
                     labels = {label: value for reporter in told for label, value in reporter.labels.items()}
                     rows.append(

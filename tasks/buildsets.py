@@ -15,6 +15,7 @@ from headgate.gating.knowledge import takes_part
 from headgate.jobs import JobGraph
 from headgate.problems import Problem
 from headgate.records import Buildset, FileComment, FrozenProject, Item
+from headgate.refs import is_deleted
 from tasks.effects import effect
 from tasks.git import Conflict, kept
 from tasks.runtime import Runtime, runtime
@@ -44,6 +45,8 @@ class World:
     configured: tuple[tuple[Place, bool], ...] = ()
     """Places whose configuration changes touch, and whether the item's own do."""
     conflict: str = ""
+    containing: tuple[str, ...] = ()
+    """The branches that have the tag which is under test."""
 
 
 async def prepare_buildset(buildset_id: str) -> Buildset:
@@ -90,10 +93,15 @@ async def merge(buildset_id: str) -> World:
     commits: dict[Place, str] = {}
     ahead: dict[Place, str] = {}
     configured: dict[Place, bool] = {}
-    files = []
+    files: list[tuple[str, ...]] = []
     for number, change in enumerate(changes):
         place = (this.canonical(change), change.branch)
         own = number >= len(buildset.ahead)
+        if change.is_ref:
+            files.append(())
+            if (commit := await commit_of_ref(this, change, branches[place[0]])) is not None:
+                commits[place] = commit
+            continue
         if number == len(buildset.ahead):
             ahead = dict(commits)
         if change.branch not in branches[place[0]]:
@@ -112,7 +120,23 @@ async def merge(buildset_id: str) -> World:
         known = layout.projects.by_canonical.get(place[0])
         if known is not None and any(rank(known.settings, path) is not None for path in touched):
             configured[place] = configured.get(place, False) or own
-    return World(branches, ahead, commits, tuple(files), tuple(configured.items()))
+    containing: tuple[str, ...] = ()
+    for change in buildset.changes:
+        if change.is_ref and not change.branch and (commit := commits.get((this.canonical(change), ""))) is not None:
+            containing = await this.caches.branches_with(this.canonical(change), commit)
+    return World(branches, ahead, commits, tuple(files), tuple(configured.items()), containing=containing)
+
+
+async def commit_of_ref(this: Runtime, change: Change, branches: Mapping[str, str]) -> str | None:
+    """What a branch or tag under test points to: what the event said, else what it is now; None when it was deleted."""
+    if is_deleted(change):
+        return None
+    if change.branch and not change.commit:
+        return branches.get(change.branch)
+    try:
+        return await this.caches.resolve(this.canonical(change), change.commit or change.ref)
+    except LookupError:  # moved on, or deleted since
+        return branches.get(change.branch)
 
 
 async def fetch_changes(this: Runtime, changes: Iterable[Change]) -> None:
@@ -122,7 +146,7 @@ async def fetch_changes(this: Runtime, changes: Iterable[Change]) -> None:
         refs.setdefault(this.canonical(change), []).append(change)
     for canonical, those in refs.items():
         url, environment = this.connections[those[0].connection].git(those[0].project)
-        await this.caches.fetch(canonical, url, environment, [change.ref for change in those])
+        await this.caches.fetch(canonical, url, environment, [change.ref for change in those if not change.is_ref])
 
 
 @effect(name="freeze", task_run_name="jobs")
@@ -182,7 +206,11 @@ class Freezing:
         found = []
         for change, touched in zip(self._buildset.changes, files, strict=False):
             canonical = self._this.canonical(change)
-            if canonical in self._base.projects.by_canonical:
+            if canonical not in self._base.projects.by_canonical:
+                continue
+            if change.is_ref:
+                found.append(Ref(canonical, change.branch, (), change.ref, self._world.containing))
+            else:
                 found.append(Ref(canonical, change.branch, (*touched, "/COMMIT_MSG"), change.ref))
         return tuple(found)
 
@@ -242,7 +270,8 @@ class Freezing:
         own = [change.branch for change in reversed(self._buildset.changes) if self._this.canonical(change) == canonical]
         candidates = [*own, self._item.change.branch, layout.default_branch(canonical), settings.load_branch, *branches]
         branch = next((name for name in candidates if name in branches), "")
-        commit = merged.pop(branch, None) or branches.get(branch, "")
+        # a tag has no branch: then what it points to is what jobs check out
+        commit = merged.pop("", None) or merged.pop(branch, None) or branches.get(branch, "")
         return FrozenProject(settings.connection, settings.name, branch, commit, branches, merged)
 
 

@@ -200,6 +200,19 @@ class Caches:
 
         return await asyncio.to_thread(read)
 
+    async def branches_with(self, project: str, commit: str) -> tuple[str, ...]:
+        """The branches that have the commit, sorted."""
+
+        def read() -> tuple[str, ...]:
+            repository = self._open(project)
+            wanted = self._commit(repository, project, commit).id
+            names = sorted(name for name in repository.references if name.startswith("refs/heads/"))
+            tips = {name: repository.references[name].peel(pygit2.Commit).id for name in names}
+            has = (name for name, tip in tips.items() if tip == wanted or repository.descendant_of(tip, wanted))
+            return tuple(name.removeprefix("refs/heads/") for name in has)
+
+        return await asyncio.to_thread(read)
+
     async def merge(self, project: str, onto: str, changes: Sequence[str], mode: str = "merge", keep: str = "") -> Merged | Conflict:
         """Apply the `changes` (commits or refs already fetched) one after the other to `onto` (branch or commit).
 

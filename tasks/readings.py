@@ -46,6 +46,7 @@ class Readings:
         """Changes that are kept and whose dependents were searched for: later ones are found when they are read themselves."""
         self.turn = 0
         self._links = Links({})
+        self._refs: dict[Key, Known] = {}
 
     async def read(self, key: Key, *, topics: bool = False, search: bool = False) -> None:
         """Read the patchset again, and whatever it leads to that was never read; with `topics` what shares a topic with any of
@@ -66,6 +67,8 @@ class Readings:
 
     def forget(self, keep: Iterable[Key]) -> None:
         """Drop every reading but those of `keep` and of what these hang together with."""
+        keep = set(keep)
+        self._refs = {key: known for key, known in self._refs.items() if key in keep}
         kept = self._links.together(keep)
         self._keep({key: reading for key, reading in self.readings.items() if key in kept}, self.searched)
 
@@ -74,24 +77,36 @@ class Readings:
         self.searched = frozenset(searched & {key[:2] for key in readings})
         self._links = Links(readings)
 
+    def keep_ref(self, change: Change) -> None:
+        """Know a moved branch or tag (`headgate.refs`): it is all in the change, and hangs together with nothing."""
+        self._refs[change.key] = Known(change)
+
     def current(self, connection: str, number: int) -> Key | None:
         """The newest patchset read of a change; None if nothing hangs on it: what happens to it need not be read."""
         return self._links.current((connection, number))
 
     def known(self, key: Key) -> Known:
+        if key in self._refs:
+            return self._refs[key]
         return self._links.known(key)
 
     def project(self, key: Key) -> str:
-        change = self._links.known(key).change
+        change = self.known(key).change
         return f"{self.connections[change.connection].canonical_hostname}/{change.project}"
 
     def said_needs(self, key: Key) -> tuple[Key, ...]:
+        if key in self._refs:
+            return ()
         return self._links.said_needs(key)
 
     def same_topic(self, key: Key) -> tuple[Key, ...]:
+        if key in self._refs:
+            return ()
         return self._links.same_topic(key)
 
     def depending_on(self, key: Key) -> tuple[Key, ...]:
+        if key in self._refs:
+            return ()
         return self._links.depending_on(key)
 
 

@@ -71,9 +71,10 @@ class Turning:
         busy = True
         while busy:
             busy = False
+            events, self._events = self._events, []  # more may be announced meanwhile
             for tenant in self.facts:
-                busy = self._turn(tenant, now) or busy
-            self._events.clear()
+                busy = self._turn(tenant, events, now) or busy
+            busy = busy or bool(self._events)
 
     def _reconfigure(self, tenant: str, now: datetime) -> None:
         before = self.tenancies.get(tenant, Tenancy())
@@ -87,15 +88,15 @@ class Turning:
         for pipeline in self.facts[tenant].layout.pipelines:
             self.ask(tenant, pipeline, SemaphoreFreed())
 
-    def _turn(self, tenant: str, now: datetime) -> bool:
+    def _turn(self, tenant: str, events: list[tuple[Event, Key]], now: datetime) -> bool:
         pipelines = self.facts[tenant].layout.pipelines
         if tenant in self._freed:
             self._freed.discard(tenant)
             for pipeline in pipelines:
                 self.ask(tenant, pipeline, SemaphoreFreed())
-        for event, key in self._events:
+        for event, key in events:
             self._forward(tenant, event, key, now)
-        busy = bool(self._events)
+        busy = bool(events)
         for pipeline in pipelines:
             happenings = self._inboxes.get(tenant, {}).pop(pipeline, [])
             while happenings:

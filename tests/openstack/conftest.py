@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,16 @@ OWNERS = ("headgate-test", "somebody-else")
 
 
 @pytest.fixture(scope="session")
-def openstack_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStack]:
-    cloud = OpenStack(tmp_path_factory.mktemp("openstack"), (ALPHA, BETA))
+def openstack_cloud() -> Iterator[OpenStack]:
+    # not below pytest's own directory: as root PostgreSQL is another user, and every start of pytest closes that to others
+    directory = Path(tempfile.mkdtemp(prefix="headgate-openstack-"))
+    cloud = OpenStack(directory, (ALPHA, BETA))
     try:
         cloud.start()
         yield cloud
     finally:
         cloud.stop()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def entry(cloud: OpenStack, region: str = "alpha", **more: Any) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
 from collections.abc import Callable
 
+import asyncpg
 import pytest
+import yaml
 
 from tests.services.installation import Installation, Proposed, project_stanza
 from tests.services.until import until
@@ -103,3 +106,29 @@ async def test_a_change_and_what_it_depends_on_are_tested_together(ci: Installat
         "select ahead from buildsets join items on items.id = buildsets.item where change_key = $1", f"review/{above.number}/1"
     )
     assert str(below.number) in tested["ahead"]
+
+
+async def test_what_merged_is_tested_again_as_the_branch_that_moved(ci: Installation) -> None:
+    stanza = yaml.safe_load(project_stanza(["noop"], gate=["noop"]))
+    stanza[0]["project"]["post"] = {"jobs": ["passes"]}
+    ci.land({"zuul.d/project.yaml": yaml.safe_dump(stanza)})
+    change = ci.propose(files={"merges": "x"})
+    ci.approve(change)
+    await until(lambda: ci.merged(change), "the change merges")
+
+    async def tested() -> list[asyncpg.Record]:
+        return await ci.ask(
+            "select builds.result, builds.message, items.change from builds "
+            "join buildsets on buildsets.id = builds.buildset join items on items.id = buildsets.item "
+            "where items.pipeline = 'post' and builds.result is not null and items.change->>'project' = $1 order by builds.created",
+            ci.server.project,
+        )
+
+    builds = await until(tested, "the moved branch is tested")
+    assert {(build["result"], build["message"]) for build in builds} == {("SUCCESS", "")}
+    head = ci.author.git("ls-remote", "origin", "refs/heads/main").split()[0]
+
+    async def the_head_is_tested() -> bool:
+        return any(json.loads(build["change"])["commit"] == head for build in await tested())
+
+    await until(the_head_is_tested, "the branch is tested as it is after the merge")
