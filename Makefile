@@ -3,14 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-zuul check install install-test lock
+.PHONY: demo test test-fast test-cloud test-images test-zuul check install install-test lock
 
 demo: install          ## a sample tenant on this machine, one good and one failing change, their votes
 	$(BIN)/headgate demo $(ARGS)
 
 test: install-test check   ## everything, against real Gerrit, Prefect, PostgreSQL, sshd and Chromium
 	$(BIN)/pytest -n 2 -m "not slow and not zuul"
-	$(BIN)/pytest -m "slow and not zuul" --durations=15
+	$(BIN)/pytest -m "slow and not zuul and not cloud and not image" --durations=15
+
+test-cloud: install-test  ## the provider on a real OpenStack of two regions, started for it (about ten minutes, the first time more)
+	$(BIN)/pytest -m cloud
+
+test-images: install-test ## real images by diskimage-builder, proved and used (about ten minutes)
+	$(BIN)/pytest -m image
 
 test-zuul: install-test  ## the configuration language against Zuul's own code and fixtures
 	$(BIN)/pytest -m zuul

@@ -27,6 +27,7 @@ from tests.services.sshd import free_port
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.image,
     pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("debootstrap"), reason="images are built as root, with debootstrap"),
 ]

@@ -22,7 +22,7 @@ from tests.services.openstack.cloud import OpenStack
 from tests.services.openstack.proxy import Fault, FaultyProxy
 from tests.test_providers import PUBLIC_KEY, log_in, spec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cloud]
 KILLS = int(os.environ.get("HEADGATE_KILLS", "16"))
 """Of launches, four at once. Twelve are each step once, before and after it."""
 

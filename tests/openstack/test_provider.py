@@ -16,7 +16,7 @@ from tests import test_providers
 from tests.openstack.conftest import Make
 from tests.test_providers import Place, log_in, spec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cloud]
 
 
 @pytest.fixture

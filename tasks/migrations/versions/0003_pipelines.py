@@ -1,5 +1,7 @@
 """Keep what the pipelines hold: queues, items on top of others, semaphores, commands, reports to be made"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -8,15 +10,15 @@ revision = "0003"
 down_revision = "0002"
 
 
-def _json(name: str, default: str | None = "[]") -> sa.Column[object]:
+def _json(name: str, default: str | None = "[]") -> sa.Column[Any]:
     return sa.Column(name, postgresql.JSONB(astext_type=sa.Text()), server_default=default, nullable=default is None)
 
 
-def _moment(name: str) -> sa.Column[object]:
+def _moment(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.DateTime(timezone=True))
 
 
-def _flag(name: str, default: str) -> sa.Column[object]:
+def _flag(name: str, default: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Boolean(), server_default=default, nullable=False)
 
 
