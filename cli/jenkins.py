@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headgate.configuration.jenkins import Imported, convert
+from headgate.configuration.jenkins import convert
+from headgate.configuration.jenkins_notes import Imported
 from headgate.problems import Problem
 
 imports = typer.Typer(name="import", help="Take over what another system did.", no_args_is_help=True)
@@ -30,13 +31,31 @@ class _Collector:
         name = next(iter(element)) if isinstance(element, Mapping) and element else str(element)
         macro = self.macros.get(kind, {}).get(name)
         if macro is None:
-            self.found.append(element)
+            self.found.append(self._with_steps(kind, name, element))
             return
         given = element[name] if isinstance(element, Mapping) else None
         macro.dispatch_elements(self, parent, template_data or {}, job_data or {}, dict(given or {}))
 
+    def _with_steps(self, kind: str, name: str, element: Any) -> Any:
+        """An element that holds others (a conditional step), with the macros among those expanded."""
+        content = element[name] if isinstance(element, Mapping) else None
+        if not isinstance(content, Mapping) or not isinstance(content.get("steps"), list):
+            return element
+        inner = _Collector(self.macros)
+        for step in content["steps"]:
+            inner.dispatch(kind, None, step)
+        return {name: {**content, "steps": inner.found}}
 
-_MACROS = {"builders": "builder", "wrappers": "wrapper", "publishers": "publisher", "triggers": "trigger", "parameters": "parameter"}
+
+_MACROS = {
+    "builders": "builder",
+    "wrappers": "wrapper",
+    "publishers": "publisher",
+    "triggers": "trigger",
+    "parameters": "parameter",
+    "properties": "property",
+    "scm": "scm",
+}
 
 
 def expanded(paths: list[Path]) -> list[tuple[str, dict[str, Any]]]:
