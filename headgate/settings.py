@@ -27,6 +27,7 @@ import yaml
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from headgate.problems import Problem
+from headgate.reruns import parse_policy
 
 
 class SettingsProblem(Problem):
@@ -143,6 +144,8 @@ class Settings(Section):
     diskimages: tuple[dict[str, Any], ...] = ()
     keep_days: int = Field(90, ge=1)
     """Left items, their builds and logs are deleted after that many days."""
+    reruns: str = "vote"
+    """What becomes of a change's vote when jobs of it ran again: `evidence`, `vote`, `votes-after N`. In a gate it is always evidence."""
     directory: Path = Path()
     """Where the file is; relative paths in it start there."""
 
@@ -151,6 +154,12 @@ class Settings(Section):
     def _known_database(cls, value: str) -> str:
         if value != "embedded" and not value.startswith(("postgresql://", "postgres://")):
             raise ValueError(f"'{value}' is neither 'embedded' nor a postgresql:// URL")
+        return value
+
+    @field_validator("reruns")
+    @classmethod
+    def _known_policy(cls, value: str) -> str:
+        parse_policy(value)
         return value
 
     @property

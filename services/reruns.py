@@ -5,8 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from headgate.builds import SKIPPED, SUCCESS, current
+from headgate.changes import Event
 from headgate.problems import Problem
-from headgate.records import Build
+from headgate.records import REPORTED, Build
+from headgate.reruns import asked_in, wanted
 from tasks.prefect_api import ALL_RUNS, start_again
 from tasks.runtime import Runtime
 
@@ -23,6 +25,26 @@ async def rerun(runtime: Runtime, what: str) -> list[Build]:
             raise Problem(f"The build {build.id} of {build.job} has no flow run that could start again.")
     await runtime.store.tell(*ALL_RUNS)
     return builds
+
+
+async def rerun_as_asked(runtime: Runtime, event: Event) -> list[str]:
+    """The jobs that a comment on a review asks for, started again; [] if it asks for none, or none of them can."""
+    words = asked_in(event.comment) if event.type == "comment-added" and event.change is not None else ()
+    if not words:
+        return []
+    items = [item for item in await runtime.store.items_of_change(event.change or 0) if item.change.connection == event.connection]
+    found: list[str] = []
+    for pipeline in dict.fromkeys((item.tenant, item.pipeline) for item in items):
+        last = [item for item in items if (item.tenant, item.pipeline) == pipeline and not item.ahead_only][-1:]
+        if not last or last[0].live or last[0].reason != REPORTED or last[0].change.patchset != event.patchset:
+            continue
+        buildset = await runtime.store.buildset_of(last[0].id)
+        again = wanted(words, await runtime.store.builds(buildset.id)) if buildset is not None else []
+        reason = f"{event.username} asked for it."
+        found += [build.job for build in again if build.flow_run and await start_again(runtime.prefect, UUID(build.flow_run), reason)]
+    if found:
+        await runtime.store.tell(*ALL_RUNS)
+    return found
 
 
 async def _one(runtime: Runtime, build_id: str) -> list[Build]:

@@ -29,6 +29,7 @@ from headgate.refs import change_of_ref
 from headgate.timers import TIMERS, event_of, firings, next_moment, timers_of
 from services.actions import Actions
 from services.reconciler import Reconciler
+from services.reruns import rerun_as_asked
 from services.turns import Turns
 from tasks.connections import Connection, ConnectionProblem
 from tasks.database import Lease
@@ -179,6 +180,8 @@ class Scheduler:
         ours = any(canonical in facts.layout.projects.by_canonical for facts in self._turns.turning.facts.values())
         if not ours and self._readings.current(event.connection, event.change) is None:
             return "its project is in no tenant"
+        if again := await rerun_as_asked(self._runtime, event):
+            return f"runs again: {', '.join(again)}"
         try:
             patchset = event.patchset or (await connection.change(event.change)).patchset
             key = (event.connection, event.change, patchset)

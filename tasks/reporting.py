@@ -19,6 +19,7 @@ from headgate.gating.messages import LONGEST, TRUNCATED
 from headgate.problems import Problem
 from headgate.records import Build, Buildset, FileComment, Item, StoredReport
 from headgate.reports import job_lines, report_id, report_message
+from headgate.reruns import may_vote, parse_policy
 from headgate.returned import remarks_of, zuul_section
 from tasks.buildsets import CONFIG_ERROR, CONFLICT
 from tasks.connections import Report, ReportRefused
@@ -157,9 +158,12 @@ async def report_evidence(buildset: Buildset, item: Item) -> Outcome:
         raise Problem(f"Not every job of {item.change} has a result yet.")
     if pipeline is None:
         return Outcome(result, f"The pipeline {item.pipeline} is no more; nobody was told.")
+    votes = may_vote(parse_policy(this.settings.reruns), pipeline.manager, builds)
     # a gate's submit is decided when its item is at the head, never by a rerun
     told = tuple(
-        replace(reporter, submit=False) for reporter in reporters(pipeline, result) if reporter.connection == item.change.connection
+        replace(reporter, submit=False, labels=reporter.labels if votes else {})
+        for reporter in reporters(pipeline, result)
+        if reporter.connection == item.change.connection
     )
     stored = await this.store.add_report(await _evidence(this, item, buildset, builds, result, pipeline, told))
     refused = stored.refused if stored.sent is not None else await deliver_report(this, item, stored)

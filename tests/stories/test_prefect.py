@@ -115,6 +115,22 @@ async def test_headgate_rerun_does_what_retry_does(ci: Installation) -> None:
     assert ci.verified(change) == -1
 
 
+async def test_a_comment_asks_for_the_failed_jobs_alone(ci: Installation) -> None:
+    change = ci.propose("waits", "passes")
+    first = await ci.bell.ring(change.number)
+    first.end(1)
+    await ci.report(change)
+    await ci.over(change)
+    ci.comment(change, "recheck failed")
+    second = await ci.bell.ring(change.number, number=2)
+    assert second.commit == first.commit
+    second.end(0)
+    await ci.report(change, 2)
+    assert ci.verified(change) == 1
+    await ci.over(change)
+    assert await builds(ci, ci.run_of(change, "passes")["id"]) == ["SUCCESS"]
+
+
 @pytest.mark.parametrize("job", ["waits", "waits-afar"])
 async def test_cancel_of_a_job_ends_its_processes_and_gives_its_node_back(ci: Installation, job: str) -> None:
     change = ci.propose(job, "passes")

@@ -11,7 +11,7 @@ from pathlib import Path
 LOCK = Path(__file__).with_name("requirements.lock")
 ENVIRONMENT = Path(__file__).parents[3] / ".venv-openstack"
 SYSTEM_PYTHON = "/usr/bin/python3.11"
-"""Preferred, since libvirt's binding comes as a Debian package for it."""
+"""Preferred to whatever runs the tests: it stays where it is."""
 
 
 def openstack_python() -> Path:

@@ -15,22 +15,18 @@ PROJECTS = ("ci", "others")
 
 @dataclass(frozen=True)
 class Region:
-    """`number` makes its addresses: 127.NUMBER.0.0/20 inside, 127.NUMBER.128.0/20 for floating IPs. `quotas` are those of every project.
-
-    `driver` is `guests` (nova's fake driver, with an SSH server per server) or `libvirt` (real machines, root needed).
-    """
+    """`number` makes its addresses: 127.NUMBER.0.0/20 inside, 127.NUMBER.128.0/20 for floating IPs. `quotas` are those of every project."""
 
     name: str
     number: int
     vcpus: int = 1000
     memory_mb: int = 800_000
     quotas: Mapping[str, int] = field(default_factory=lambda: {"instances": 200, "cores": 400, "ram": 400_000})
-    driver: str = "guests"
     boot_seconds: float = 0
 
     @property
     def subnet(self) -> str:
-        return f"127.{self.number}.0.0/20" if self.driver == "guests" else f"10.{self.number}.0.0/24"
+        return f"127.{self.number}.0.0/20"
 
     @property
     def floating_subnet(self) -> str:
@@ -43,7 +39,6 @@ class Region:
             "vcpus": self.vcpus,
             "memory_mb": self.memory_mb,
             "quotas": dict(self.quotas),
-            "driver": self.driver,
             "boot_seconds": self.boot_seconds,
             "subnet": self.subnet,
             "floating_subnet": self.floating_subnet,

@@ -9,7 +9,6 @@ from plan import ADMIN_PASSWORD, Plan
 
 PACKAGED = Path(sys.prefix, "etc")
 """Paste configurations, as the packages bring them."""
-DRIVERS = {"guests": "guest_nova.GuestDriver", "libvirt": "machine_nova.MachineDriver"}
 
 
 def section(name: str, **options: object) -> str:
@@ -120,7 +119,7 @@ def nova(plan: Plan, region: str) -> str:
             my_ip="127.0.0.1",
             state_path=root / "nova",
             transport_url="fake:///",
-            compute_driver=DRIVERS[plan.regions[region]["driver"]],
+            compute_driver="guest_nova.GuestDriver",
             vif_plugging_is_fatal="false",
             vif_plugging_timeout=0,
             rpc_response_timeout=300,
@@ -137,7 +136,6 @@ def nova(plan: Plan, region: str) -> str:
         + section("compute", resource_provider_association_refresh=0)
         + section("filter_scheduler", track_instance_changes="false")
         + section("oslo_concurrency", lock_path=root / "lock")
-        + section("libvirt", virt_type="qemu", images_type="qcow2", inject_partition=-2, cpu_mode="none")
         + section("vif_plug_linux_bridge_privileged", helper_command=helper)
         + section("nova_sys_admin", helper_command=helper)
         + section("vnc", enabled="false")

@@ -71,11 +71,10 @@ def _fill_region(plan: Plan, region: str, admin: Connection) -> None:
     network = admin.network
     inside = network.create_network(name="inside", shared=True, port_security_enabled=False)
     subnet = network.create_subnet(name="inside", network_id=inside.id, ip_version=4, cidr=facts["subnet"], enable_dhcp=False)
-    if facts["driver"] == "guests":
-        outside = network.create_network(name="outside", is_router_external=True, port_security_enabled=False)
-        network.create_subnet(name="outside", network_id=outside.id, ip_version=4, cidr=facts["floating_subnet"], enable_dhcp=False)
-        router = network.create_router(name="router", external_gateway_info={"network_id": outside.id})
-        network.add_interface_to_router(router, subnet_id=subnet.id)
-        admin.image.create_image(IMAGE, data=b"\0" * 512, disk_format="raw", container_format="bare", visibility="public")
+    outside = network.create_network(name="outside", is_router_external=True, port_security_enabled=False)
+    network.create_subnet(name="outside", network_id=outside.id, ip_version=4, cidr=facts["floating_subnet"], enable_dhcp=False)
+    router = network.create_router(name="router", external_gateway_info={"network_id": outside.id})
+    network.add_interface_to_router(router, subnet_id=subnet.id)
+    admin.image.create_image(IMAGE, data=b"\0" * 512, disk_format="raw", container_format="bare", visibility="public")
     for name in plan.projects:
         admin.compute.update_quota_set(admin.identity.find_project(name).id, **facts["quotas"])
