@@ -70,8 +70,9 @@ def _variable_fault(name: Any) -> str:
     return f'"{name}" is not a variable name: a letter, then letters, digits and underscores'
 
 
-VARIABLE = Named("a variable name", _variable_fault, r"^[a-zA-Z][a-zA-Z0-9_]*$")
-VARIABLES = MappingOf(ANYTHING, _variable_fault, called="a mapping of variables")
+_VARIABLE_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_]*$"
+VARIABLE = Named("a variable name", _variable_fault, _VARIABLE_PATTERN)
+VARIABLES = MappingOf(ANYTHING, _variable_fault, "a mapping of variables", _VARIABLE_PATTERN)
 VARIABLES_BY_HOST = MappingOf(VARIABLES, called="a mapping from a name to its variables")
 _ROLE = Either(Record({"zuul": TEXT, "name": TEXT}, required=("zuul",)), Record({"galaxy": TEXT, "name": TEXT}, required=("galaxy",)))
 _PROJECT = Record({"name": TEXT, "override-branch": TEXT, "override-checkout": TEXT}, required=("name",))

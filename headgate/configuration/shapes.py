@@ -244,12 +244,14 @@ class Record(Shape):
 
 
 class MappingOf(Shape):
-    """A mapping whose keys pass `key_fault` (a sentence, or "" when fine) and whose values have one shape."""
+    """A mapping whose keys pass `key_fault` (a sentence, or "" when fine; `pattern` says the same to an editor) and whose values have
+    one shape."""
 
-    def __init__(self, item: Shape, key_fault: Callable[[Any], str] | None = None, called: str = "a mapping") -> None:
+    def __init__(self, item: Shape, key_fault: Callable[[Any], str] | None = None, called: str = "a mapping", pattern: str = "") -> None:
         self.item = item
         self.key_fault = key_fault or (lambda key: "" if isinstance(key, str) else f"a key must be a string, found {kind_of(key)}")
         self.called = called
+        self.pattern = pattern
 
     def ok(self, value: Any) -> bool:
         if not isinstance(value, dict):
@@ -267,7 +269,8 @@ class MappingOf(Shape):
         return super().fault(value)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "object", "additionalProperties": self.item.schema()}
+        names = {"propertyNames": {"pattern": self.pattern}} if self.pattern else {}
+        return {"type": "object", "additionalProperties": self.item.schema(), **names}
 
 
 class Named(Shape):
