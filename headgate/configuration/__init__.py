@@ -35,7 +35,7 @@ are the rest. `freeze` raises `FreezeFailed`, one sentence, for what makes a bui
 """
 
 from headgate.configuration.definitions import Queue, Secret
-from headgate.configuration.documents import Encrypted, Unsafe
+from headgate.configuration.document_values import Encrypted, Unsafe
 from headgate.configuration.files import RemovedFile, SourceFile, config_paths
 from headgate.configuration.freezing import FreezeFailed
 from headgate.configuration.layout import Layout, load_layout
@@ -43,7 +43,8 @@ from headgate.configuration.pipelines import ApprovalFilter, Pipeline, RefFilter
 from headgate.configuration.problems import Problem
 from headgate.configuration.projects import Ref
 from headgate.configuration.regex import Regex
-from headgate.configuration.tenants import BadTenantFile, Semaphore, Tenant, TenantFile, TenantProject, parse_tenant_file, parse_tenants
+from headgate.configuration.tenant_values import Semaphore, Tenant, TenantFile, TenantProject
+from headgate.configuration.tenants import BadTenantFile, parse_tenant_file, parse_tenants
 
 __all__ = [
     "ApprovalFilter",

@@ -11,7 +11,7 @@ from headgate.configuration.objects import StanzaObject, Variant
 from headgate.configuration.pipelines import Pipeline
 from headgate.configuration.projects import Projects
 from headgate.configuration.stanza import Wrong
-from headgate.configuration.tenants import Tenant
+from headgate.configuration.tenant_values import Tenant
 
 
 def admit_job(variant: Variant, tenant: Tenant, projects: Projects) -> None:

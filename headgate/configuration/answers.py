@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headgate.configuration.documents import Encrypted, Override, Unsafe
+from headgate.configuration.document_values import Encrypted, Override, Unsafe
 from headgate.configuration.layout import Layout
 from headgate.configuration.problems import Problem
 from headgate.jobs import FrozenJob, JobGraph, Nodeset, Playbook

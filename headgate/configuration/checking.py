@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from headgate.configuration.checking_providers import check_provider
 from headgate.configuration.definitions import NodesetDefinition, Queue
 from headgate.configuration.objects import Named, StanzaObject, Variant
-from headgate.configuration.parse_jobs import secret_variable_fault
 from headgate.configuration.problems import Problem, nearest
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import Key, LayoutState, ProjectFacts
+from headgate.configuration.variable_names import secret_variable_fault
 
 CHECKED = ("nodeset", "label", "pipeline", "provider", "job", "project-template", "project")
 """Kinds that refer to others."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.configuration.documents import Encrypted
+from headgate.configuration.document_values import Encrypted
 from headgate.configuration.regex import Regex
 from headgate.jobs import Nodeset
 

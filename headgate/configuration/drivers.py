@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.configuration import github_triggers
-from headgate.configuration.parse_jobs import regexes
+from headgate.configuration.parse_regexes import regexes
 from headgate.configuration.pipelines import ApprovalFilter, RefFilter, Reporter, Trigger
 from headgate.configuration.regex import Regex
 from headgate.configuration.regex_shape import REGEX
@@ -25,7 +25,7 @@ from headgate.configuration.shapes import (
     one_or_many,
 )
 from headgate.configuration.stanza import Complaints, Wrong
-from headgate.configuration.tenants import as_list
+from headgate.configuration.tenant_values import as_list
 
 _MANY = one_or_many(TEXT)
 _PATTERNS = one_or_many(REGEX)

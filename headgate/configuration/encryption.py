@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from headgate.configuration.definitions import Secret
-from headgate.configuration.documents import Encrypted
+from headgate.configuration.document_values import Encrypted
 
 KEY_BITS = 4096
 _OVERHEAD = 42

@@ -23,15 +23,17 @@ from headgate.configuration.definitions import (
     Secret,
     Section,
 )
-from headgate.configuration.documents import BadDocument, Stanza, locate, read
-from headgate.configuration.parse_jobs import JOB, job_definition
+from headgate.configuration.document_values import BadDocument, Stanza
+from headgate.configuration.documents import locate, read
+from headgate.configuration.job_shapes import JOB
+from headgate.configuration.parse_jobs import job_definition
 from headgate.configuration.parse_nodesets import NODESET, nodeset_definition
 from headgate.configuration.parse_projects import PROJECT, TEMPLATE, project_definition
 from headgate.configuration.problems import Problem
 from headgate.configuration.regex import RegexTooSlow
 from headgate.configuration.shapes import Either, Shape
 from headgate.configuration.stanza import Complaint, Complaints, Wrong
-from headgate.configuration.tenants import DEFAULT_PATHS, ITEM_KINDS, Semaphore, TenantProject
+from headgate.configuration.tenant_values import DEFAULT_PATHS, ITEM_KINDS, Semaphore, TenantProject
 
 
 @dataclass(frozen=True, slots=True)

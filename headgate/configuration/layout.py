@@ -20,7 +20,7 @@ from headgate.configuration.pipelines import Pipeline
 from headgate.configuration.problems import Problem, fold
 from headgate.configuration.projects import Projects, Ref
 from headgate.configuration.state import LayoutState
-from headgate.configuration.tenants import Tenant
+from headgate.configuration.tenant_values import Tenant
 from headgate.jobs import JobGraph
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from headgate.configuration.documents import BadDocument, kind_of, load
+from headgate.configuration.document_values import BadDocument, kind_of
+from headgate.configuration.documents import load
 from headgate.configuration.problems import nearest
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from headgate.configuration.definitions import (
@@ -14,142 +13,13 @@ from headgate.configuration.definitions import (
     RoleDefinition,
     SecretReference,
 )
-from headgate.configuration.documents import Override, kind_of
+from headgate.configuration.document_values import Override
+from headgate.configuration.job_shapes import UNSAFE_HOME_PATHS
 from headgate.configuration.parse_nodesets import nodeset_definition
-from headgate.configuration.regex import BadRegex, Regex
-from headgate.configuration.regex_shape import REGEX
-from headgate.configuration.shapes import (
-    ANYTHING,
-    FLAG,
-    NOTHING,
-    NUMBER_OR_TEXT,
-    TEXT,
-    WHOLE,
-    Choice,
-    Either,
-    MappingOf,
-    Named,
-    Overridable,
-    Record,
-    Shape,
-    one_or_many,
-)
+from headgate.configuration.parse_regexes import checked_regex, regexes
 from headgate.configuration.stanza import Complaints, Wrong
-from headgate.configuration.tenants import ANSIBLE_VERSIONS, as_list
-
-RESERVED_VARIABLES = ("zuul", "zuul_node", "nodepool", "unsafe_vars", "zuul_user_dir")
-CONNECTION_VARIABLES = ("ansible_connection", "ansible_host", "ansible_python_interpreter", "ansible_shell_executable", "ansible_user")
-UNSAFE_HOME_PATHS = (".ssh/config", ".kube/config")
-CONTROLLABLE = [
-    "requires",
-    "provides",
-    "tags",
-    "files",
-    "irrelevant-files",
-    "required-projects",
-    "include-projects",
-    "exclude-projects",
-    "vars",
-    "extra-vars",
-    "host-vars",
-    "group-vars",
-    "include-vars",
-    "dependencies",
-    "failure-output",
-    "type",
-    "pre-run",
-    "run",
-    "post-run",
-    "voting",
-]
-
-
-def _variable_fault(name: Any) -> str:
-    if isinstance(name, str) and re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", name):
-        return ""
-    return f'"{name}" is not a variable name: a letter, then letters, digits and underscores'
-
-
-_VARIABLE_PATTERN = r"^[a-zA-Z][a-zA-Z0-9_]*$"
-VARIABLE = Named("a variable name", _variable_fault, _VARIABLE_PATTERN)
-VARIABLES = MappingOf(ANYTHING, _variable_fault, "a mapping of variables", _VARIABLE_PATTERN)
-VARIABLES_BY_HOST = MappingOf(VARIABLES, called="a mapping from a name to its variables")
-_ROLE = Either(Record({"zuul": TEXT, "name": TEXT}, required=("zuul",)), Record({"galaxy": TEXT, "name": TEXT}, required=("galaxy",)))
-_PROJECT = Record({"name": TEXT, "override-branch": TEXT, "override-checkout": TEXT}, required=("name",))
-_SELECTED_PROJECT = Either(TEXT, Record({"type": Choice("name", "change", "item"), "name": TEXT}))
-_DEPENDENCY = Record({"name": TEXT, "soft": FLAG}, required=("name",))
-_SECRET = Record({"name": VARIABLE, "secret": TEXT, "pass-to-parent": FLAG}, required=("name", "secret"))
-_SEMAPHORE = Record({"name": TEXT, "resources-first": FLAG}, required=("name",))
-_PLAYBOOK = Record({"name": TEXT, "semaphores": one_or_many(TEXT)}, required=("name",))
-_POST_PLAYBOOK = Record({"name": TEXT, "semaphores": one_or_many(TEXT), "cleanup": FLAG}, required=("name",))
-_INCLUDE_VARS = Either(
-    TEXT,
-    Record({"name": TEXT, "project": TEXT, "required": FLAG}, required=("name",)),
-    Record({"name": TEXT, "zuul-project": FLAG, "use-ref": FLAG, "required": FLAG}, required=("name",)),
-)
-_PLAYBOOKS = one_or_many(Either(TEXT, _PLAYBOOK))
-
-JOB_ATTRIBUTES: dict[str, Shape] = {
-    "parent": Either(TEXT, NOTHING),
-    "final": FLAG,
-    "abstract": FLAG,
-    "protected": FLAG,
-    "intermediate": FLAG,
-    "requires": Overridable(one_or_many(TEXT)),
-    "provides": Overridable(one_or_many(TEXT)),
-    "tags": Overridable(one_or_many(TEXT)),
-    "failure-message": TEXT,
-    "success-message": TEXT,
-    "failure-url": TEXT,
-    "success-url": TEXT,
-    "hold-following-changes": FLAG,
-    "voting": FLAG,
-    "semaphore": Either(TEXT, _SEMAPHORE),
-    "semaphores": one_or_many(Either(TEXT, _SEMAPHORE)),
-    "branches": one_or_many(REGEX),
-    "files": Overridable(one_or_many(REGEX)),
-    "irrelevant-files": Overridable(one_or_many(REGEX)),
-    "secrets": one_or_many(Either(TEXT, _SECRET)),
-    "nodeset": Either(TEXT, MappingOf(ANYTHING, lambda key: "", called="a mapping")),
-    "pre-timeout": WHOLE,
-    "timeout": WHOLE,
-    "post-timeout": WHOLE,
-    "attempts": WHOLE,
-    "pre-run": _PLAYBOOKS,
-    "post-run": one_or_many(Either(TEXT, _POST_PLAYBOOK)),
-    "run": _PLAYBOOKS,
-    "cleanup-run": _PLAYBOOKS,
-    "ansible-split-streams": FLAG,
-    "ansible-version": NUMBER_OR_TEXT,
-    "roles": one_or_many(_ROLE),
-    "required-projects": Overridable(one_or_many(Either(TEXT, _PROJECT))),
-    "include-projects": Overridable(one_or_many(_SELECTED_PROJECT)),
-    "exclude-projects": Overridable(one_or_many(_SELECTED_PROJECT)),
-    "vars": Overridable(VARIABLES),
-    "extra-vars": Overridable(VARIABLES),
-    "host-vars": Overridable(VARIABLES_BY_HOST),
-    "group-vars": Overridable(VARIABLES_BY_HOST),
-    "include-vars": Overridable(one_or_many(_INCLUDE_VARS)),
-    "dependencies": Overridable(one_or_many(Either(TEXT, _DEPENDENCY))),
-    "allowed-projects": one_or_many(TEXT),
-    "override-branch": TEXT,
-    "override-checkout": TEXT,
-    "description": TEXT,
-    "variant-description": TEXT,
-    "post-review": FLAG,
-    "match-on-config-updates": FLAG,
-    "workspace-scheme": Choice("golang", "flat", "unique"),
-    "workspace-checkout": Either(FLAG, Choice("auto")),
-    "deduplicate": Either(FLAG, Choice("auto")),
-    "failure-output": Overridable(one_or_many(TEXT)),
-    "image-build-name": TEXT,
-    "type": Choice("regular", "initializer", "reporter"),
-    "preserve-home-paths": one_or_many(TEXT),
-    "secret-exposure": Choice("ignore", "redact", "fail"),
-    "attribute-control": Record({name: Record({"final": Choice(True)}) for name in CONTROLLABLE}),
-}
-JOB = Record({"name": TEXT, **JOB_ATTRIBUTES}, required=("name",))
-VARIANT = Record(JOB_ATTRIBUTES)
+from headgate.configuration.tenant_values import ANSIBLE_VERSIONS, as_list
+from headgate.configuration.variable_names import refuse_reserved
 
 _PLAIN = [
     "final",
@@ -300,7 +170,7 @@ def _set_collections(job: JobDefinition, conf: dict[str, Any]) -> None:
     if "failure-output" in conf:
         job.failure_output = tuple(sorted(as_list(_unwrapped(job, conf, "failure-output"))))
         for position, pattern in enumerate(job.failure_output):
-            regex = _regex(pattern, ("failure-output", position))
+            regex = checked_regex(pattern, ("failure-output", position))
             if regex.complaint:
                 raise Wrong(f'"{pattern}" is not RE2 syntax: {regex.complaint}', ("failure-output",))
     if allowed := as_list(conf.get("allowed-projects")):
@@ -327,10 +197,10 @@ def _set_variables(job: JobDefinition, conf: dict[str, Any]) -> None:
         if not values:
             continue
         if key in ("vars", "extra-vars"):
-            _refuse_reserved(values, (key,))
+            refuse_reserved(values, (key,))
         else:
             for host, inner in values.items():
-                _refuse_reserved(inner, (key, host))
+                refuse_reserved(inner, (key, host))
         setattr(job, key.replace("-", "_"), values)
     if "include-vars" in conf:
         given = as_list(_unwrapped(job, conf, "include-vars"))
@@ -342,28 +212,6 @@ def _set_variables(job: JobDefinition, conf: dict[str, Any]) -> None:
                 )
                 for each in entries
             )
-
-
-def _refuse_reserved(values: dict[str, Any], path: tuple[Any, ...]) -> None:
-    for name in (*RESERVED_VARIABLES, *CONNECTION_VARIABLES):
-        if name in values:
-            raise Wrong(f'a variable may not be called "{name}", it is reserved', (*path, name))
-
-
-def secret_variable_fault(name: str) -> str:
-    """Why a secret may not become a variable of this name, or ""."""
-    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-        return f'the secret\'s variable "{name}" may have letters, digits and underscores only: give it another with name and secret'
-    if name in RESERVED_VARIABLES or name in CONNECTION_VARIABLES:
-        return f'a variable may not be called "{name}", it is reserved'
-    return ""
-
-
-def refuse_reserved_project_variables(values: Any) -> None:
-    """Project and template variables: only the first group of names is refused, as in Zuul."""
-    for name in RESERVED_VARIABLES:
-        if name in values:
-            raise Wrong(f'a variable may not be called "{name}", it is reserved', ("vars", name))
 
 
 def _set_matchers(job: JobDefinition, conf: dict[str, Any], complaints: Complaints) -> None:
@@ -380,25 +228,3 @@ def _described(value: Any) -> str:
     if isinstance(value, str):
         return value
     return f"{value['regex']} (negated)" if value.get("negate") else str(value["regex"])
-
-
-def regexes(values: list[Any], path: tuple[Any, ...], complaints: Complaints) -> tuple[Regex, ...]:
-    """Checked patterns, with a warning for each that is not RE2. Raises `Wrong`."""
-    made = []
-    for value in values:
-        regex = _regex(value, path)
-        if regex.complaint:
-            complaints.warn(
-                "Regex Deprecation", f'"{regex.pattern}" is not RE2 syntax ({regex.complaint}): negate: true replaces a look-ahead', path
-            )
-        made.append(regex)
-    return tuple(made)
-
-
-def _regex(value: Any, path: tuple[Any, ...]) -> Regex:
-    try:
-        return Regex.make(value)
-    except BadRegex as bad:
-        raise Wrong(str(bad), path) from bad
-    except (TypeError, KeyError) as bad:
-        raise Wrong(f"must be a regular expression, found {kind_of(value)}", path) from bad

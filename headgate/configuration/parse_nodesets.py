@@ -7,7 +7,7 @@ from typing import Any
 from headgate.configuration.definitions import NodesetDefinition
 from headgate.configuration.shapes import TEXT, Either, ListOf, Record, one_or_many
 from headgate.configuration.stanza import Wrong
-from headgate.configuration.tenants import as_list
+from headgate.configuration.tenant_values import as_list
 from headgate.jobs import GroupUse, Nodeset, NodeUse
 
 _NODE = Record({"name": one_or_many(TEXT), "label": TEXT}, required=("name", "label"), called="a node with name and label")

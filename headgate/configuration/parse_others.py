@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headgate.configuration.definitions import Flavor, Image, Label, Pragma, Provider, Queue, Secret, Section
-from headgate.configuration.parse_jobs import regexes
+from headgate.configuration.parse_regexes import regexes
 from headgate.configuration.regex_shape import REGEX
 from headgate.configuration.shapes import (
     ANYTHING,
@@ -22,7 +22,7 @@ from headgate.configuration.shapes import (
     one_or_many,
 )
 from headgate.configuration.stanza import Complaints, Wrong
-from headgate.configuration.tenants import Semaphore, as_list
+from headgate.configuration.tenant_values import Semaphore, as_list
 
 OIDC_ALGORITHMS = ("RS256",)
 _OIDC = Either(Record({"algorithm": TEXT, "ttl": WHOLE, "iss": TEXT, "claims": MAPPING}), NOTHING)

@@ -10,7 +10,7 @@ from headgate.configuration.pipelines import Pipeline, RefFilter, Reporter, Trig
 from headgate.configuration.problems import nearest
 from headgate.configuration.shapes import FLAG, NOTHING, TEXT, AtLeast, Choice, Either, Fault, Record, Shape, one_or_many
 from headgate.configuration.stanza import Complaints, Wrong
-from headgate.configuration.tenants import as_list
+from headgate.configuration.tenant_values import as_list
 
 MANAGERS = ("independent", "dependent", "serial", "supercedent")
 OCCASIONS = ("enqueue", "start", "success", "failure", "merge-conflict", "no-jobs", "disabled", "dequeue", "config-error")

@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from headgate.configuration.definitions import JobDefinition, Parameter, PipelineUse, ProjectDefinition
-from headgate.configuration.documents import kind_of
-from headgate.configuration.parse_jobs import (
-    VARIABLE,
-    VARIABLES,
-    VARIANT,
-    job_definition,
-    refuse_reserved_project_variables,
-    regexes,
-)
+from headgate.configuration.document_values import kind_of
+from headgate.configuration.job_shapes import VARIABLE, VARIABLES, VARIANT
+from headgate.configuration.parse_jobs import job_definition
+from headgate.configuration.parse_regexes import regexes
 from headgate.configuration.regex_shape import REGEX
 from headgate.configuration.shapes import FLAG, SCALAR, TEXT, Choice, Either, ListOf, MappingOf, Record, one_or_many
 from headgate.configuration.stanza import Complaints, Wrong
-from headgate.configuration.tenants import as_list
+from headgate.configuration.tenant_values import as_list
+from headgate.configuration.variable_names import refuse_reserved_project_variables
 
 MERGE_MODES = ("merge", "merge-resolve", "cherry-pick", "squash-merge", "rebase", "rebase-first-parent")
 _JOB = Either(TEXT, MappingOf(Either(TEXT, VARIANT), called="a mapping from a job's name to its variant"))

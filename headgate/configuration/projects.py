@@ -11,7 +11,7 @@ from headgate.configuration.definitions import JobDefinition, Source
 from headgate.configuration.problems import nearest
 from headgate.configuration.regex import Regex
 from headgate.configuration.stanza import Wrong
-from headgate.configuration.tenants import Tenant, TenantProject
+from headgate.configuration.tenant_values import Tenant, TenantProject
 
 BranchMatcher = str | tuple[Regex, ...] | None
 """One exact branch, any of some patterns, or `None` for everything."""

@@ -9,7 +9,7 @@ from headgate.configuration.files import SHAPES
 from headgate.configuration.parse_nodesets import ANONYMOUS
 from headgate.configuration.parse_pipelines import OCCASIONS, pipeline_shape
 from headgate.configuration.shapes import Shape
-from headgate.configuration.tenants import TENANT_FILE_ITEMS
+from headgate.configuration.tenant_shapes import TENANT_FILE_ITEMS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.configuration.documents import Override, kind_of
+from headgate.configuration.document_values import Override, kind_of
 from headgate.configuration.problems import nearest
 
 

@@ -13,7 +13,7 @@ from headgate.configuration.pipelines import Pipeline
 from headgate.configuration.problems import Problem
 from headgate.configuration.projects import BranchMatcher, Known, Projects, matches_branch
 from headgate.configuration.stanza import Wrong
-from headgate.configuration.tenants import Tenant
+from headgate.configuration.tenant_values import Tenant
 from headgate.jobs import Nodeset
 
 if TYPE_CHECKING:

@@ -2,287 +2,54 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.configuration.documents import BadDocument, kind_of, load
+from headgate.configuration.document_values import BadDocument, kind_of
+from headgate.configuration.documents import load
 from headgate.configuration.problems import nearest
-from headgate.configuration.shapes import (
-    FLAG,
-    MAPPING,
-    NUMBER_OR_TEXT,
-    TEXT,
-    WHOLE,
-    Choice,
-    Either,
-    Fault,
-    ListOf,
-    MappingOf,
-    Record,
-    Shape,
-    one_or_many,
+from headgate.configuration.tenant_shapes import TENANT_FILE_ITEMS
+from headgate.configuration.tenant_values import (
+    ANSIBLE_VERSIONS,
+    DEFAULT_PATHS,
+    ITEM_KINDS,
+    JOB_KINDS,
+    KINDS,
+    PROVIDER_KINDS,
+    ApiRoot,
+    AuthorizationRule,
+    Role,
+    Semaphore,
+    Tenant,
+    TenantFile,
+    TenantProject,
+    as_list,
 )
 
-JOB_KINDS = ("pipeline", "job", "semaphore", "project", "project-template", "nodeset", "secret", "queue")
-PROVIDER_KINDS = ("image", "flavor", "label", "section", "provider")
-KINDS = frozenset((*JOB_KINDS, *PROVIDER_KINDS))
-ITEM_KINDS = KINDS | {"pragma"}
-ANSIBLE_VERSIONS = ("9", "11")
-DEFAULT_PATHS = ("zuul.yaml", "zuul.d", ".zuul.yaml", ".zuul.d")
+__all__ = [
+    "ANSIBLE_VERSIONS",
+    "DEFAULT_PATHS",
+    "ITEM_KINDS",
+    "JOB_KINDS",
+    "KINDS",
+    "PROVIDER_KINDS",
+    "TENANT_FILE_ITEMS",
+    "ApiRoot",
+    "AuthorizationRule",
+    "BadTenantFile",
+    "Role",
+    "Semaphore",
+    "Tenant",
+    "TenantFile",
+    "TenantProject",
+    "as_list",
+    "parse_tenant_file",
+    "parse_tenants",
+]
 
 
 class BadTenantFile(Exception):
     """The tenant file cannot be used: one sentence naming the file, the tenant, the key, what was found and what is allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class TenantProject:
-    """One project of one tenant and what it may do there. `kinds` are the kinds of objects read from it."""
-
-    connection: str
-    name: str
-    trusted: bool
-    kinds: frozenset[str]
-    shadow: tuple[str, ...] = ()
-    load_branch: str = "master"
-    extra_config_paths: tuple[str, ...] = ()
-    exclude_unprotected_branches: bool | None = None
-    exclude_locked_branches: bool | None = None
-    include_branches: tuple[str, ...] | None = None
-    exclude_branches: tuple[str, ...] | None = None
-    always_dynamic_branches: tuple[str, ...] | None = None
-    implied_branch_matchers: bool | None = None
-    configure_projects: tuple[str, ...] = ()
-    allow_reporter_jobs: bool = False
-    allow_base_jobs: bool = True
-
-    @property
-    def extra_files(self) -> tuple[str, ...]:
-        return tuple(path for path in self.extra_config_paths if not path.endswith("/"))
-
-    @property
-    def extra_directories(self) -> tuple[str, ...]:
-        return tuple(path[:-1] for path in self.extra_config_paths if path.endswith("/"))
-
-    def is_dynamic_only(self, branch: str) -> bool:
-        """Configuration of this branch is read only for changes to it."""
-        return any(re.fullmatch(pattern, branch) for pattern in self.always_dynamic_branches or ())
-
-    def includes(self, branch: str) -> bool:
-        """Is configuration read from this branch when the tenant is loaded?"""
-        if self.include_branches is not None:
-            return any(re.fullmatch(pattern, branch) for pattern in self.include_branches)
-        excluded = (*(self.exclude_branches or ()), *(self.always_dynamic_branches or ()))
-        return not any(re.fullmatch(pattern, branch) for pattern in excluded)
-
-    def may_configure(self, name: str, canonical: str) -> bool:
-        return any(re.fullmatch(pattern, each) for pattern in self.configure_projects for each in (name, canonical))
-
-
-@dataclass(frozen=True, slots=True)
-class Semaphore:
-    """`max` jobs may hold it at once."""
-
-    name: str
-    max: int = 1
-    global_scope: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AuthorizationRule:
-    """Claims that must all match in one of `conditions`. A claim's value may be a JSON path's, nested, or `{tenant.name}`."""
-
-    name: str
-    conditions: tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """What may be done by those whom a tenant's role mappings give it."""
-
-    name: str
-    permissions: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """One tenant. Limits of -1 mean none. `semaphores` are the global semaphores it may use."""
-
-    name: str
-    projects: tuple[TenantProject, ...] = ()
-    max_changes_per_pipeline: int | None = None
-    max_dependencies: int | None = None
-    max_nodes_per_job: int = 5
-    max_job_timeout: int = 10800
-    max_oidc_ttl: int = 10800
-    default_oidc_ttl: int = 3600
-    allowed_oidc_issuers: tuple[str, ...] = ()
-    exclude_unprotected_branches: bool = False
-    exclude_locked_branches: bool = False
-    allowed_triggers: tuple[str, ...] | None = None
-    allowed_reporters: tuple[str, ...] | None = None
-    allowed_labels: tuple[str, ...] | None = None
-    disallowed_labels: tuple[str, ...] | None = None
-    default_parent: str = "base"
-    default_ansible_version: str | None = None
-    access_rules: tuple[str, ...] = ()
-    admin_rules: tuple[str, ...] = ()
-    anonymous_read_access: bool = True
-    role_mappings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    semaphores: tuple[Semaphore, ...] = ()
-    authentication_realm: str | None = None
-    use_nodepool: bool = True
-    web_root: str | None = None
-
-    @property
-    def config_projects(self) -> tuple[TenantProject, ...]:
-        return tuple(project for project in self.projects if project.trusted)
-
-    @property
-    def untrusted_projects(self) -> tuple[TenantProject, ...]:
-        return tuple(project for project in self.projects if not project.trusted)
-
-
-@dataclass(frozen=True, slots=True)
-class ApiRoot:
-    """Who may read what is above all tenants."""
-
-    authentication_realm: str | None = None
-    access_rules: tuple[str, ...] = ()
-    anonymous_read_access: bool = True
-    role_mappings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TenantFile:
-    """A whole tenant file."""
-
-    tenants: tuple[Tenant, ...]
-    rules: tuple[AuthorizationRule, ...] = ()
-    roles: tuple[Role, ...] = ()
-    semaphores: tuple[Semaphore, ...] = ()
-    api_root: ApiRoot = ApiRoot()
-
-
-class _ExtraPath(Shape):
-    called = "a path other than the default ones"
-
-    def ok(self, value: Any) -> bool:
-        return isinstance(value, str) and value not in ("zuul.yaml", "zuul.d/", ".zuul.yaml", ".zuul.d/")
-
-    def fault(self, value: Any) -> Fault:
-        return Fault((), f"must be {self.called}, found {kind_of(value)}")
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string"}
-
-
-_KIND = Choice(*JOB_KINDS, *PROVIDER_KINDS)
-_PROJECT_KEYS: dict[str, Shape] = {
-    "include": one_or_many(_KIND),
-    "exclude": one_or_many(_KIND),
-    "shadow": one_or_many(TEXT),
-    "include-provider-config": FLAG,
-    "exclude-unprotected-branches": FLAG,
-    "exclude-locked-branches": FLAG,
-    "extra-config-paths": one_or_many(_ExtraPath()),
-    "load-branch": TEXT,
-    "include-branches": one_or_many(TEXT),
-    "exclude-branches": one_or_many(TEXT),
-    "always-dynamic-branches": one_or_many(TEXT),
-    "allow-circular-dependencies": FLAG,
-    "implied-branch-matchers": FLAG,
-}
-_GROUP_KEYS: dict[str, Shape] = {"include": one_or_many(_KIND), "exclude": one_or_many(_KIND), "include-provider-config": FLAG}
-
-
-def _project_shape(more: dict[str, Shape]) -> Shape:
-    one = Either(TEXT, MappingOf(Record({**_PROJECT_KEYS, **more}), called="a mapping from a project's name to its settings"))
-    one.called = "a project's name, or a mapping from it to its settings"
-    group = Record({**_GROUP_KEYS, "projects": one_or_many(one)}, required=("projects",), called="a group of projects")
-    return one_or_many(Either(one, group))
-
-
-_SOURCE = Record(
-    {
-        "config-projects": _project_shape({"allow-base-jobs": FLAG}),
-        "untrusted-projects": _project_shape({"configure-projects": one_or_many(TEXT), "allow-reporter-jobs": FLAG}),
-    },
-    called="a mapping with config-projects and untrusted-projects",
-)
-_ROLE_MAPPINGS = MappingOf(one_or_many(TEXT))
-TENANT = Record(
-    {
-        "name": TEXT,
-        "max-changes-per-pipeline": WHOLE,
-        "max-dependencies": WHOLE,
-        "max-nodes-per-job": WHOLE,
-        "max-job-timeout": WHOLE,
-        "max-oidc-ttl": WHOLE,
-        "allowed-oidc-issuers": one_or_many(TEXT),
-        "source": MappingOf(_SOURCE, called="a mapping from a connection to its projects"),
-        "exclude-unprotected-branches": FLAG,
-        "exclude-locked-branches": FLAG,
-        "allowed-triggers": one_or_many(TEXT),
-        "allowed-reporters": one_or_many(TEXT),
-        "allowed-labels": one_or_many(TEXT),
-        "disallowed-labels": one_or_many(TEXT),
-        "allow-circular-dependencies": FLAG,
-        "default-parent": TEXT,
-        "default-ansible-version": NUMBER_OR_TEXT,
-        "access-rules": one_or_many(TEXT),
-        "admin-rules": one_or_many(TEXT),
-        "anonymous-read-access": FLAG,
-        "role-mappings": _ROLE_MAPPINGS,
-        "semaphores": one_or_many(TEXT),
-        "authentication-realm": TEXT,
-        "report-build-page": FLAG,
-        "use-nodepool": FLAG,
-        "web-root": TEXT,
-    },
-    required=("name",),
-)
-_CONDITIONAL = Either(FLAG, Record({"conditions": Record({"project": TEXT, "ref": TEXT})}))
-PERMISSIONS = Record(
-    {
-        **dict.fromkeys(
-            (
-                "read",
-                "promote",
-                "set-tenant-state",
-                "build-image",
-                "upload-image",
-                "delete-image-build-artifact",
-                "delete-image-upload",
-                "validate-image-upload",
-                "modify-node",
-                "modify-nodeset-request",
-                "autohold",
-            ),
-            FLAG,
-        ),
-        "dequeue": _CONDITIONAL,
-        "enqueue": _CONDITIONAL,
-    }
-)
-TENANT_FILE_ITEMS: dict[str, Shape] = {
-    "tenant": TENANT,
-    "authorization-rule": Record({"name": TEXT, "conditions": one_or_many(MAPPING)}, required=("name", "conditions")),
-    "admin-rule": Record({"name": TEXT, "conditions": one_or_many(MAPPING)}, required=("name", "conditions")),
-    "role": Record({"name": TEXT, "permissions": PERMISSIONS}, required=("name", "permissions")),
-    "global-semaphore": Record({"name": TEXT, "max": WHOLE}, required=("name",)),
-    "api-root": Record(
-        {
-            "authentication-realm": TEXT,
-            "access-rules": one_or_many(TEXT),
-            "anonymous-read-access": FLAG,
-            "role-mappings": _ROLE_MAPPINGS,
-        }
-    ),
-}
-TENANT_FILE = ListOf(Record(TENANT_FILE_ITEMS))
 
 
 def parse_tenants(text: str, path: str = "main.yaml") -> tuple[Tenant, ...]:
@@ -464,10 +231,3 @@ def _project(connection: str, name: str, settings: dict[str, Any], trusted: bool
         allow_reporter_jobs=True if trusted else bool(settings.get("allow-reporter-jobs")),
         allow_base_jobs=settings.get("allow-base-jobs") is not False,
     )
-
-
-def as_list(value: Any) -> list[Any]:
-    """`[]` for nothing (or anything empty), the list itself, or the only value in a list."""
-    if not value:
-        return []
-    return value if isinstance(value, list) else [value]
