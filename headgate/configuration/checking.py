@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from headgate.configuration.checking_providers import check_provider
 from headgate.configuration.definitions import NodesetDefinition, Queue
+from headgate.configuration.facts import GatheredFacts, meaning
 from headgate.configuration.objects import Named, StanzaObject, Variant
 from headgate.configuration.problems import Problem, nearest
 from headgate.configuration.stanza import Wrong
@@ -66,40 +67,13 @@ class Checker:
     def _spread(self, key: Key, waiting: dict[str, dict[str, None]]) -> None:
         """Have those looked at again who refer to `key`, if it means something else to them now."""
         previous = self.state.previous
-        if previous is None or self._facts(previous, key) == self._facts(self.state, key):
+        if previous is None or meaning(previous, key) == meaning(self.state, key):
             return
         for kind, name in self.state.referrers_of(key):
             if name not in waiting[kind]:
                 waiting[kind][name] = None
                 if kind == "nodeset":
                     self._spread((kind, name), waiting)
-
-    @staticmethod
-    def _facts(state: LayoutState, key: Key) -> Any:
-        """All that a reference to `key` depends on."""
-        kind, name = key
-        if kind == "job":
-            variants = state.jobs.get(name)
-            return variants and (
-                any(not each.job.final for each in variants),
-                any(not each.job.intermediate for each in variants),
-                any(not each.job.protected for each in variants),
-                variants[0].source.project,
-            )
-        if kind == "project-template":
-            known = state.template_problems.get(name) or ()
-            return [
-                (template.order, template.definition.queue, wrong and (str(wrong), template.definition.line)) for template, wrong in known
-            ]
-        if kind == "nodeset":
-            try:
-                return [len(each.nodes) for each in state.alternatives(name)]
-            except Wrong as wrong:
-                return str(wrong)
-        named = state.named.get(key)
-        if kind == "secret":
-            return named and named.source.project
-        return named and named.value
 
     def _refer(self, referrer: Key) -> None:
         for key in self.references:
@@ -254,7 +228,7 @@ class Checker:
 
     def _project(self, project: str) -> None:
         """A project's stanzas with their templates, and what they say of its queue, merge mode and default branch."""
-        facts = _Facts()
+        facts = GatheredFacts()
         for stanza in self.state.stanzas.get(project) or ():
             facts.merge_mode = facts.merge_mode or stanza.definition.merge_mode
             facts.default_branch = facts.default_branch or stanza.definition.default_branch
@@ -270,7 +244,7 @@ class Checker:
             project, ProjectFacts(facts.queue, tuple(facts.assigned), facts.merge_mode, facts.default_branch) if facts.any else None
         )
 
-    def _check_stanza(self, stanza: StanzaObject, project: str, facts: _Facts, problems: list[Problem]) -> None:
+    def _check_stanza(self, stanza: StanzaObject, project: str, facts: GatheredFacts, problems: list[Problem]) -> None:
         self._queue(stanza, project, facts)
         for position, name in enumerate(stanza.definition.templates):
             self.references.append(("project-template", name))
@@ -286,7 +260,7 @@ class Checker:
                     problems.append(self.notes.describe(template, wrong))
         self._check_content(stanza)
 
-    def _queue(self, stanza: StanzaObject, project: str, facts: _Facts) -> None:
+    def _queue(self, stanza: StanzaObject, project: str, facts: GatheredFacts) -> None:
         name = stanza.definition.queue
         if name is None:
             return
@@ -307,18 +281,3 @@ class Checker:
 
     def _hint(self, kind: str, name: str) -> str:
         return nearest(name, (each for found, each in self.state.named if found == kind))
-
-
-class _Facts:
-    """`ProjectFacts` in the making."""
-
-    def __init__(self) -> None:
-        self.queue: Queue | None = None
-        self.queue_said = False
-        self.assigned: list[Any] = []
-        self.merge_mode: str | None = None
-        self.default_branch: str | None = None
-
-    @property
-    def any(self) -> bool:
-        return bool(self.queue or self.assigned or self.merge_mode or self.default_branch)

@@ -7,16 +7,15 @@ or protected and the later one stands in another project; what says how a job is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
+from headgate.configuration import references
 from headgate.configuration.definitions import PlaybookDefinition, ProjectUse
 from headgate.configuration.objects import MATCHERS, UNITED, Variant
 from headgate.configuration.regex import Regex
-from headgate.configuration.roles import implicit_role_name
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import LayoutState
-from headgate.jobs import IncludeVars, Nodeset, Playbook, RoleSource, SecretUse
+from headgate.jobs import IncludeVars, Nodeset, Playbook, RoleSource
 
 
 def deep_update(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,11 +77,11 @@ class MergedJob:
             self.values["post_review"] = True
             self.allowed_projects = frozenset((variant.source.name,))
         if job.required_projects:
-            self.required_projects = self._required(variant)
-        self.include_projects = self._selected(job.include_projects)
-        self.exclude_projects = self._selected(job.exclude_projects)
-        self.include_vars = self._include_vars(variant)
-        self.roles = list(self._roles(variant))
+            self.required_projects = references.required(self.state, variant)
+        self.include_projects = references.selected(self.state, job.include_projects)
+        self.exclude_projects = references.selected(self.state, job.exclude_projects)
+        self.include_vars = references.include_vars(self.state, variant)
+        self.roles = list(references.roles(self.state, variant))
         for key in self.playbooks:
             if getattr(job, key) is not None:
                 self.playbooks[key] = self._playbooks(variant, key)
@@ -107,7 +106,7 @@ class MergedJob:
         self._need_nodeset()
         self._apply_kind(variant)
         if not job.in_pipeline or job.roles:
-            self._add_roles(self._roles(variant))
+            self._add_roles(references.roles(self.state, variant))
         if job.preserve_home_paths:
             self.preserve_home_paths |= frozenset(job.preserve_home_paths)
         self._apply_secrets(variant)
@@ -165,10 +164,10 @@ class MergedJob:
             if self.secret_exposure and self.secret_exposure != job.secret_exposure:
                 raise Wrong(f'secret-exposure of the job "{self.name}" is {self.secret_exposure}, {_place(variant)} may not change it')
             self.secret_exposure = job.secret_exposure
-        passed = tuple(self._secret(use.secret, use.alias, variant) for use in job.secrets if use.pass_to_parent)
+        passed = tuple(references.secret(self.state, use.secret, use.alias, variant) for use in job.secrets if use.pass_to_parent)
         if passed:
             for key, group in self.playbooks.items():
-                self.playbooks[key] = [_with_secrets(playbook, passed) for playbook in group]
+                self.playbooks[key] = [references.with_secrets(playbook, passed) for playbook in group]
             if any(not playbook.trusted for playbook in self.all_playbooks()):
                 self.values["post_review"] = True
         if not self.post_review and job.secrets and not source.trusted:
@@ -176,18 +175,12 @@ class MergedJob:
             own = frozenset((source.name,))
             self.allowed_projects = own if self.allowed_projects is None else self.allowed_projects & own
 
-    def _secret(self, secret: str, alias: str, variant: Variant) -> SecretUse:
-        named = self.state.secret(secret)
-        if named is None:
-            raise Wrong(f'the job "{variant.name}" uses the secret "{secret}", which there is not')
-        return SecretUse(alias, secret, variant.source.project, named.source.branch)
-
     def _playbooks(self, variant: Variant, key: str) -> list[Playbook]:
         given: tuple[PlaybookDefinition, ...] | None = getattr(variant.job, key)
         if not given:
             return []
         source = variant.source
-        secrets = tuple(self._secret(use.secret, use.alias, variant) for use in variant.job.secrets)
+        secrets = tuple(references.secret(self.state, use.secret, use.alias, variant) for use in variant.job.secrets)
         return [
             Playbook(
                 source.project,
@@ -225,7 +218,7 @@ class MergedJob:
             elif above:
                 setattr(self, key, deep_update(getattr(self, key), above))
         if job.include_vars is not None:
-            added = self._include_vars(variant)
+            added = references.include_vars(self.state, variant)
             if job.replaced("include_vars"):
                 self.include_vars = added
             else:
@@ -240,7 +233,7 @@ class MergedJob:
         job = variant.job
         if job.required_projects is not None:
             before = {} if job.replaced("required_projects") else self.required_projects
-            self.required_projects = {**before, **self._required(variant)}
+            self.required_projects = {**before, **references.required(self.state, variant)}
         for key in ("include_projects", "exclude_projects"):
             given = getattr(job, key)
             if given is None:
@@ -248,50 +241,10 @@ class MergedJob:
             if job.replaced(key):
                 setattr(self, key, given)
             else:
-                setattr(self, key, (getattr(self, key) or frozenset()) | (self._selected(given) or frozenset()))
+                setattr(self, key, (getattr(self, key) or frozenset()) | (references.selected(self.state, given) or frozenset()))
         if job.allowed_projects is not None:
-            allowed = frozenset(self._allowed(name, variant) for name in job.allowed_projects)
+            allowed = frozenset(references.allowed(self.state, name, variant) for name in job.allowed_projects)
             self.allowed_projects = allowed if self.allowed_projects is None else self.allowed_projects & allowed
-
-    def _required(self, variant: Variant) -> dict[str, ProjectUse]:
-        if variant.required is None:
-            uses = variant.job.required_projects or {}
-            variant.required = {
-                name: ProjectUse(name, use.override_branch, use.override_checkout)
-                for name, use in zip(self.state.projects.need(uses), uses.values(), strict=True)
-            }
-        return variant.required
-
-    def _selected(self, given: frozenset[tuple[str, str | None]] | None) -> frozenset[tuple[str, str | None]] | None:
-        if given is None:
-            return None
-        need = self.state.projects.need
-        return frozenset((kind, need((name or "",))[0] if kind == "name" else None) for kind, name in given)
-
-    def _allowed(self, name: str, variant: Variant) -> str:
-        if name == variant.source.name:
-            return name
-        return self.state.known(self.state.projects.need((name,))[0]).name
-
-    def _include_vars(self, variant: Variant) -> list[IncludeVars]:
-        found = []
-        for each in variant.job.include_vars or ():
-            project = "" if each.of_item else self.state.projects.need((each.project or variant.source.project,))[0]
-            found.append(IncludeVars(each.name, project, "", each.required, each.use_ref))
-        return found
-
-    def _roles(self, variant: Variant) -> tuple[RoleSource, ...]:
-        if variant.roles is None:
-            source = variant.source
-            found = []
-            if not variant.job.in_pipeline:
-                found.append(RoleSource(source.project, source.branch, source.trusted, True, implicit_role_name(source.name)))
-            for role in variant.job.roles or ():
-                canonical = self.state.projects.find(role.project)
-                if canonical is not None:
-                    found.append(RoleSource(canonical, "", self.state.known(canonical).trusted, False, role.name))
-            variant.roles = tuple(found)
-        return variant.roles
 
     def _add_roles(self, added: tuple[RoleSource, ...]) -> None:
         """New roles go first; one that was implicit becomes explicit when said. A role is its project and name."""
@@ -335,11 +288,6 @@ class MergedJob:
                 self.sets[key] = value if job.replaced(key) else self.sets[key] | value
         if job.branches is not None:
             self.explicit_branches = job.branches
-
-
-def _with_secrets(playbook: Playbook, passed: tuple[SecretUse, ...]) -> Playbook:
-    known = {use.name for use in playbook.secrets}
-    return replace(playbook, secrets=playbook.secrets + tuple(use for use in passed if use.name not in known))
 
 
 def _place(variant: Variant) -> str:
