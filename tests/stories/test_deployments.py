@@ -36,7 +36,7 @@ def deployments(ci: Installation) -> dict[str, dict[str, Any]]:
 
 async def test_prefect_deploy_gives_the_same_deployments_and_work_goes_on(ci: Installation) -> None:
     applied = deployments(ci)
-    assert [each["name"] for each in applied.values()] == ["gerrit-trigger", "housekeeping", "run-job"]
+    assert [each["name"] for each in applied.values()] == ["build-image", "gerrit-trigger", "housekeeping", "run-job", "upload-image"]
     for deployment in applied:
         ci.prefect("DELETE", f"deployments/{deployment}")
     assert deployments(ci) == {}
