@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +67,7 @@ def expanded(paths: list[Path]) -> list[tuple[str, dict[str, Any]]]:
     from jenkins_jobs.roots import Roots
     from yaml import YAMLError
 
+    logging.getLogger("jenkins_jobs").setLevel(logging.ERROR)  # it warns that it has no server's configuration, which it needs not
     try:
         config = JJBConfig()
         config.validate()
