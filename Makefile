@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-cloud test-images test-zuul check install install-test lock
+.PHONY: demo test test-fast test-cloud test-images test-zuul check install install-test lock lock-openstack
 
 demo: install          ## a sample tenant on this machine, one good and one failing change, their votes
 	$(BIN)/headgate demo $(ARGS)
@@ -37,3 +37,6 @@ install-test:
 
 lock:                  ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+
+lock-openstack:        ## renew the packages of the OpenStack that test-cloud starts (needs uv)
+	cd tests/services/openstack && uv pip compile requirements.in --python-version 3.11 --generate-hashes --no-emit-find-links --custom-compile-command "make lock-openstack" -q -o requirements.lock

@@ -13,6 +13,8 @@ from providers.openstack_settings import OpenStackSettings
 
 IMAGE_FORMATS = ("qcow2", "raw", "vhd")
 OWNER, UPLOAD = "headgate_owner", "headgate_upload"
+_COMING = frozenset({"queued", "saving", "uploading", "importing"})
+"""Statuses of an image that may become `active` by itself."""
 
 
 class Images:
@@ -53,11 +55,11 @@ class Images:
                 )
             async with asyncio.timeout(self._settings.image_upload_timeout):
                 while True:
-                    for external_id, _, upload, status in await self._listing.fresh():
-                        if upload == image.id and status == "active":
-                            return external_id
-                        if upload == image.id and status in ("killed", "deleted"):
-                            raise UploadFailed(f"{self._settings.name}: the snapshot of {node_id} failed")
+                    found = {status: external_id for external_id, _, upload, status in await self._listing.fresh() if upload == image.id}
+                    if "active" in found:
+                        return found["active"]
+                    if not found.keys() & _COMING:  # Nova makes the image before it answers, and deletes it when the snapshot fails
+                        raise UploadFailed(f"{self._settings.name}: the snapshot of {node_id} failed")
         except TimeoutError:
             raise UploadFailed(f"{self._settings.name}: the snapshot of {node_id} is not there in time") from None
         except CloudError as problem:

@@ -36,14 +36,14 @@ def openstack_cloud() -> Iterator[OpenStack]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def entry(cloud: OpenStack, region: str = "alpha", **more: Any) -> dict[str, Any]:
+def entry(openstack: OpenStack, region: str = "alpha", /, **more: Any) -> dict[str, Any]:
     """A provider as in the configuration, with what hurries tests. `label` is merged into its one label, `small`."""
     label = {"name": "small", "cloud-image": "debian-12", "flavor-name": "small"} | more.pop("label", {})
     return {
         "name": "cloud",
         "driver": "openstack",
         "cloud": f"ci-{region}",
-        "clouds-file": str(cloud.clouds_file),
+        "clouds-file": str(openstack.clouds_file),
         "networks": ["inside"],
         "cloud-images": [{"name": "debian-12", "connection-port": 2222}],
         "labels": [label],

@@ -12,8 +12,11 @@ import pytest
 from openstack.connection import Connection
 
 from providers.base import AtCapacity, ImageFile, LaunchFailed
+from providers.openstack import OpenStackProvider
+from providers.openstack_settings import OpenStackSettings
 from tests import test_providers
-from tests.openstack.conftest import Make
+from tests.openstack.conftest import Make, entry
+from tests.services.openstack.cloud import OpenStack
 from tests.test_providers import Place, log_in, spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.cloud]
@@ -126,12 +129,17 @@ async def test_an_image_is_uploaded_once(make: Make, tmp_path: Path) -> None:
         ({"label": {"flavor-name": "smal"}}, "has no flavor smal: did you mean small"),
         ({"networks": ["insid"]}, "has no network insid: did you mean inside"),
         ({"cloud-images": [{"name": "debian-12", "image-name": "debian-13"}]}, "has no image debian-13: did you mean debian-12"),
-        ({"cloud": "nowhere"}, "nowhere: clouds.yaml does not describe it"),
     ],
 )
 async def test_a_name_that_the_cloud_does_not_have_is_said(make: Make, wrong: dict[str, Any], sentence: str) -> None:
     with pytest.raises(LaunchFailed, match=sentence):
         await make(**wrong).launch(spec())
+
+
+async def test_a_cloud_that_clouds_yaml_does_not_have_is_said(openstack_cloud: OpenStack, tmp_path: Path) -> None:
+    settings = OpenStackSettings.model_validate(entry(openstack_cloud, cloud="nowhere"))
+    with pytest.raises(LaunchFailed, match=r"nowhere: clouds\.yaml does not describe it"):
+        await OpenStackProvider(settings, tmp_path).launch(spec())
 
 
 async def test_many_nodes_share_their_listings(make: Make) -> None:

@@ -73,7 +73,11 @@ def called(*arguments: str) -> None:
 def serve(application: Any, port: int, threads: int = 16) -> None:
     from cheroot import wsgi
 
-    server = wsgi.Server(("127.0.0.1", port), application, numthreads=threads, request_queue_size=512, timeout=60)
+    def kept_alive(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        environ["wsgi.input"].close = lambda: None  # Glance closes its input, and cheroot the connection with it before the next request
+        return application(environ, start_response)
+
+    server = wsgi.Server(("127.0.0.1", port), kept_alive, numthreads=threads, request_queue_size=512, timeout=60)
     server.prepare()
     server.serve()
 

@@ -7,6 +7,7 @@ A server's metadata `fault` makes it misbehave:
 from __future__ import annotations
 
 import base64
+import io
 import os
 import time
 from pathlib import Path
@@ -57,7 +58,8 @@ class GuestDriver(fake.FakeDriver):
         update_task_state(task_state=task_states.IMAGE_UPLOADING, expected_state=task_states.IMAGE_PENDING_UPLOAD)
         image = glance.API().get(context, image_id)
         facts = {"disk_format": "raw", "container_format": "bare", "properties": image.get("properties", {}) | {HOME: "true"}}
-        glance.API().update(context, image_id, facts | {"name": image["name"]}, self._guests.home(instance.uuid), purge_props=False)
+        home = io.BytesIO(self._guests.home(instance.uuid))  # glanceclient sends nothing but files
+        glance.API().update(context, image_id, facts | {"name": image["name"]}, home, purge_props=False)
 
     def destroy(self, context: Any, instance: Any, *arguments: Any, **more: Any) -> None:
         if instance.metadata.get("fault") == "delete-error" and instance.uuid not in self._refused:
