@@ -26,7 +26,7 @@ from headgate.jobs import FrozenJob, Nodeset, Playbook
 from headgate.nodes import PRECEDENCES
 from headgate.records import CANCELLED, Build, Buildset, Item
 from headgate.results import Outcome, Phase, Played, Verdict, following, succeeded, verdict
-from headgate.returned import descendants, pauses, warnings_of
+from headgate.returned import descendants, pauses, remarks_of, warnings_of
 from providers.base import Node
 from tasks import playbooks
 from tasks.build_variables import keep_secret_data
@@ -277,4 +277,5 @@ class Attempt:
         """What the build returned, for the store."""
         returned = build.returned()
         keep_secret_data(self._this, self._build.id, returned["secret_data"])
-        self._values = {"data": returned["data"], "warnings": [*build.warnings, *warnings_of(returned["data"])]}
+        _, odd_remarks = remarks_of(returned["data"], self._item.change.files)
+        self._values = {"data": returned["data"], "warnings": [*build.warnings, *warnings_of(returned["data"]), *odd_remarks]}

@@ -118,9 +118,9 @@ async def returned_remarks(
         if "file_comments" in zuul_section(build.data) and not touched:
             project = buildset.projects[item.project]
             touched = await this.caches.changed_files(item.project, project.merged(item.change.branch), item.change.commit)
-        remarks, odd = remarks_of(build.data, touched)
+        remarks, _ = remarks_of(build.data, touched)
         found += [FileComment(each.path, each.line, f"{build.job}: {each.message}", each.level) for each in remarks]
-        warnings += [f"{build.job}: {warning}" for warning in (*build.warnings, *odd)]
+        warnings += [f"{build.job}: {warning}" for warning in build.warnings]
     return tuple(found), tuple(warning[:LONGEST_WARNING] for warning in warnings[:MOST_WARNINGS])
 
 

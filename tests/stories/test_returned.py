@@ -59,7 +59,7 @@ async def test_a_paused_job_serves_the_one_it_chose_and_the_reviewer_reads_what_
     change = ci.propose("registry", "uses", "unused", files=FILES)
     report = await ci.report(change)
     assert ": SUCCESS" in report
-    assert "Warning: registry: the registry is slow" in report
+    assert "Warning:\n  registry: the registry is slow" in report
     assert "registry: Comments left for a file that the change does not touch: absent" in report
     rows = {row["job"]: row for row in await ci.ask("select job, id, result, started, ended from builds order by created")}
     jobs = {name: rows[name] for name in ("registry", "uses", "unused")}
