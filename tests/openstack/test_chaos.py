@@ -134,6 +134,7 @@ async def _kill_at(cloud: OpenStack, nova: str, directory: Path, round: int) -> 
         process = context.Process(target=_launch, args=(settings, directory / "state", node_id))
         process.start()
         await asyncio.to_thread(process.join)
+    assert process.exitcode == -signal.SIGKILL, f"the launch ended before request {step}"
     return node_id
 
 
