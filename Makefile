@@ -12,7 +12,7 @@ test: install-test check   ## everything, against real Gerrit, Prefect, PostgreS
 	$(BIN)/pytest -n 2 -m "not slow and not zuul"
 	$(BIN)/pytest -m "slow and not zuul and not cloud and not image" --durations=15
 
-test-cloud: install-test  ## the provider on a real OpenStack of two regions, started for it (about ten minutes, the first time more)
+test-cloud: install-test  ## the provider on a real OpenStack of two regions, started for it (about four minutes, the first time more)
 	$(BIN)/pytest -m cloud
 
 test-images: install-test ## real images by diskimage-builder, proved and used (about ten minutes)
