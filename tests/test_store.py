@@ -77,6 +77,14 @@ async def test_an_item_comes_back_equal(store: Store) -> None:
     assert await store.live_items() == [there]
 
 
+async def test_items_of_a_change_are_found_beside_those_of_refs_whose_numbers_are_large(store: Store) -> None:
+    ref = item(replace(CHANGE, number=-(2**59), patchset=0))
+    await keep(store, there := item(), ref)
+    assert await store.items_of_change(CHANGE.number) == [there]
+    assert await store.items_of_change(-(2**59)) == [ref]
+    assert await store.find_builds(change=CHANGE.number) == []
+
+
 async def test_an_item_that_left_keeps_its_first_reason(store: Store) -> None:
     there = item()
     await keep(store, there)

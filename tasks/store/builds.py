@@ -130,7 +130,7 @@ class BuildStore(StoreBase):
         if project:
             query = query.where(sa.or_(items.c.project == project, items.c.project.endswith(f"/{project}", autoescape=True)))
         if change is not None:
-            query = query.where(items.c.change["number"].as_integer() == change)
+            query = query.where(sa.cast(items.c.change["number"].astext, sa.BigInteger) == change)
         async with self._engine.connect() as connection:
             return [(build_of(row), item_of(Prefixed(row, "item_"))) for row in await connection.execute(query)]
 

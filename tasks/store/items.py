@@ -31,7 +31,7 @@ class ItemStore(StoreBase):
 
     async def items_of_change(self, number: int) -> list[Item]:
         """Every item there ever was for a change number, oldest first."""
-        return await self.items(t.items.c.change["number"].as_integer() == number)
+        return await self.items(sa.cast(t.items.c.change["number"].astext, sa.BigInteger) == number)
 
     async def told_items(self) -> list[Item]:
         """Items that have left and of which all there was to say has been said."""
