@@ -33,6 +33,10 @@ Do = Callable[[str, str, Action, list[Happening]], Happening | None]
 before any other is looked at."""
 
 
+After = Callable[[str, list[tuple[Event, Key]], datetime], None]
+"""Called with a tenant and the events its pipelines were just given, before these look at anything."""
+
+
 def in_order(happenings: Iterable[Happening]) -> list[Happening]:
     """What people asked, then results, then events."""
     return sorted(happenings, key=lambda each: 0 if isinstance(each, FIRST) else 2 if isinstance(each, LAST) else 1)
@@ -41,10 +45,11 @@ def in_order(happenings: Iterable[Happening]) -> list[Happening]:
 class Turning:
     """All tenants, and what waits to be taken in by each of their pipelines. `tenancies` and `facts` may be replaced between turns."""
 
-    def __init__(self, do: Do) -> None:
+    def __init__(self, do: Do, heard: After | None = None) -> None:
         self.tenancies: dict[str, Tenancy] = {}
         self.facts: dict[str, Facts] = {}
         self._do = do
+        self._heard = heard
         self._inboxes: dict[str, dict[str, list[Happening]]] = {}
         self._freed: set[str] = set()
         self._events: list[tuple[Event, Key]] = []
@@ -66,7 +71,7 @@ class Turning:
     def settle(self, now: datetime) -> None:
         """Make passes until there is nothing left to take in."""
         for tenant in self._reconfigured:
-            self._reconfigure(tenant, now)
+            self.reconfigure(tenant, now)
         self._reconfigured.clear()
         busy = True
         while busy:
@@ -76,7 +81,8 @@ class Turning:
                 busy = self._turn(tenant, events, now) or busy
             busy = busy or bool(self._events)
 
-    def _reconfigure(self, tenant: str, now: datetime) -> None:
+    def reconfigure(self, tenant: str, now: datetime) -> None:
+        """Fit what is in flight into the layout that the facts have now, and let every pipeline look at its items again."""
         before = self.tenancies.get(tenant, Tenancy())
         self.tenancies[tenant], actions = reconfigure(before, self.facts[tenant], now)
         places = {item: name for name, state in before.pipelines.items() for item in state.items}
@@ -85,19 +91,22 @@ class Turning:
                 self._notify(tenant, action)
             else:
                 self._do(tenant, places.get(action.item.id, "") if isinstance(action, Left) else "", action, [])
+        self._wake(tenant)
+
+    def _wake(self, tenant: str) -> None:
         for pipeline in self.facts[tenant].layout.pipelines:
             self.ask(tenant, pipeline, SemaphoreFreed())
 
     def _turn(self, tenant: str, events: list[tuple[Event, Key]], now: datetime) -> bool:
-        pipelines = self.facts[tenant].layout.pipelines
         if tenant in self._freed:
             self._freed.discard(tenant)
-            for pipeline in pipelines:
-                self.ask(tenant, pipeline, SemaphoreFreed())
+            self._wake(tenant)
         for event, key in events:
             self._forward(tenant, event, key, now)
+        if self._heard is not None:
+            self._heard(tenant, events, now)
         busy = bool(events)
-        for pipeline in pipelines:
+        for pipeline in self.facts[tenant].layout.pipelines:
             happenings = self._inboxes.get(tenant, {}).pop(pipeline, [])
             while happenings:
                 busy = True

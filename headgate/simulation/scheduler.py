@@ -1,8 +1,7 @@
-"""The loop around the passes, as Zuul's scheduler turns it: by tenant and pipeline, only where something happened, until all is quiet."""
+"""What a scheduler does about the passes' actions, in a simulation: everything is answered from memory, and at once unless held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,47 +10,29 @@ from headgate.configuration import Layout
 from headgate.gating import (
     Action,
     Announce,
-    AskedDequeue,
-    AskedEnqueue,
-    AskedPromote,
     BuildEnded,
     CancelBuild,
     Happening,
-    Heard,
     Key,
     NodesReady,
-    Notify,
     Prepare,
     Report,
     Reported,
     RequestNodes,
     Return,
-    SemaphoreFreed,
     StartBuild,
-    Superceded,
     Tenancy,
     job_key,
-    pass_,
-    reconfigure,
 )
 from headgate.gating.announcing import MERGED, ZUUL
 from headgate.gating.knowledge import Knowledge
+from headgate.gating.turning import Turning
 from headgate.simulation.executor import Executor, Running
 from headgate.simulation.gerrit import CI_ACCOUNT, CONNECTION, Gerrit
 from headgate.simulation.knowledge import Reading
 from headgate.simulation.loading import Loader
 from headgate.simulation.merger import Merger, messages_of, touches_configuration
 from headgate.simulation.setting import Setting
-from headgate.triggers import fires
-
-Inbox = dict[str, list[Happening]]
-FIRST = (AskedEnqueue, AskedDequeue, AskedPromote, SemaphoreFreed)
-LAST = (Heard, Superceded)
-
-
-def in_order(happenings: Iterable[Happening]) -> list[Happening]:
-    """What people asked, then results, then events."""
-    return sorted(happenings, key=lambda each: 0 if isinstance(each, FIRST) else 2 if isinstance(each, LAST) else 1)
 
 
 @dataclass(slots=True)
@@ -64,27 +45,31 @@ class Scheduler:
     reading: Reading
     knowledge: dict[str, Knowledge] = field(init=False)
     loader: Loader = field(init=False)
-    tenancies: dict[str, Tenancy] = field(init=False)
-    inboxes: dict[str, Inbox] = field(init=False)
-    freed: set[str] = field(default_factory=set)
-    events: list[tuple[Event, Key]] = field(default_factory=list)
+    turning: Turning = field(init=False)
+    now: datetime = datetime.min
     merger: Merger = field(init=False)
     nodes_held: bool = False
     waiting: list[tuple[str, str, NodesReady]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.knowledge = {name: self._knowledge(layout) for name, layout in self.setting.layouts.items()}
-        self.tenancies = {name: Tenancy() for name in self.knowledge}
-        self.inboxes = {name: {} for name in self.knowledge}
+        self.turning = Turning(self._do, self._heard)
+        for name, knowledge in self.knowledge.items():
+            self.turning.know(name, knowledge)
+            self.turning.tenancies[name] = Tenancy()
         self.merger = Merger(self.gerrit.repositories, self.reading)
         self.loader = Loader.of(self.setting.trees)
 
     def _knowledge(self, layout: Layout) -> Knowledge:
         return Knowledge(layout, self.reading, f"{self.setting.web_root}t/{layout.tenant.name}/")
 
+    @property
+    def tenancies(self) -> dict[str, Tenancy]:
+        return self.turning.tenancies
+
     def hear(self, event: Event, key: Key) -> None:
         self.refresh(key)
-        self.events.append((event, key))
+        self.turning.hear(event, key)
 
     def refresh(self, key: Key) -> None:
         """Read a change anew, and follow all links."""
@@ -93,7 +78,7 @@ class Scheduler:
             knowledge.forget_links()
 
     def ask(self, tenant: str, pipeline: str, happening: Happening) -> None:
-        self.inboxes[tenant].setdefault(pipeline, []).append(happening)
+        self.turning.ask(tenant, pipeline, happening)
 
     def hold_nodes(self, on: bool) -> None:
         self.nodes_held = on
@@ -104,93 +89,37 @@ class Scheduler:
 
     def settle(self, now: datetime) -> None:
         """Make passes until there is nothing left to take in."""
-        busy = True
-        while busy:
-            busy = False
-            events, self.events = self.events, []
-            for tenant in self.knowledge:
-                busy = self._turn(tenant, events, now) or busy
-            busy = busy or bool(self.events)
+        self.now = now
+        self.turning.settle(now)
 
-    def _turn(self, tenant: str, events: list[tuple[Event, Key]], now: datetime) -> bool:
-        if tenant in self.freed:
-            self.freed.discard(tenant)
-            self._wake(tenant)
+    def _heard(self, tenant: str, events: list[tuple[Event, Key]], now: datetime) -> None:
+        """Read the configuration of every branch on which a change to it was merged, and go on under the tenant's new layout."""
         for event, key in events:
-            self._forward(tenant, event, key, now)
-        for event, key in events:
-            if event.type == "change-merged" and touches_configuration(key, self.knowledge[tenant]):
-                self._reconfigure(tenant, key, now)
-        busy = bool(events)
-        for pipeline in self.knowledge[tenant].layout.pipelines:
-            happenings = self.inboxes[tenant].pop(pipeline, [])
-            while happenings:
-                busy = True
-                happenings = self._pass(tenant, pipeline, happenings, now)
-        return busy
+            former = self.knowledge[tenant]
+            if event.type == "change-merged" and touches_configuration(key, former):
+                place = (former.project(key), former.known(key).change.branch)
+                self.loader.read_again(place, self.gerrit.repositories.head(place).tree)
+                self.knowledge[tenant] = self._knowledge(self.loader.layout(former.layout))
+                self.turning.facts[tenant] = self.knowledge[tenant]
+                self.turning.reconfigure(tenant, now)
 
-    def _wake(self, tenant: str) -> None:
-        """Let every pipeline look at its items again."""
-        for pipeline in self.knowledge[tenant].layout.pipelines:
-            self.ask(tenant, pipeline, SemaphoreFreed())
-
-    def _reconfigure(self, tenant: str, merged: Key, now: datetime) -> None:
-        """Read the configuration of the branch on which a change was merged, and go on under the tenant's new layout."""
-        former = self.knowledge[tenant]
-        place = (former.project(merged), former.known(merged).change.branch)
-        self.loader.read_again(place, self.gerrit.repositories.head(place).tree)
-        self.knowledge[tenant] = self._knowledge(self.loader.layout(former.layout))
-        self.tenancies[tenant], actions = reconfigure(self.tenancies[tenant], self.knowledge[tenant], now)
-        for action in actions:
-            self._do(tenant, "", action, now)
-        self._wake(tenant)
-
-    def _forward(self, tenant: str, event: Event, key: Key, now: datetime) -> None:
-        """Give an event to the pipelines that it triggers, or that have the change or something it needs."""
-        knowledge = self.knowledge[tenant]
-        if knowledge.project(key) not in knowledge.layout.projects.by_canonical:
-            return
-        known = knowledge.known(key)
-        about = {change[:2] for change in (key, *known.needs)}
-        for name, pipeline in knowledge.layout.pipelines.items():
-            state = self.tenancies[tenant].pipelines.get(name)
-            there = {change[:2] for item in state.items.values() for change in item.changes} if state is not None else set()
-            if about & there or fires(pipeline, event, known.change, now):
-                self.ask(tenant, name, Heard(event, key))
-
-    def _pass(self, tenant: str, pipeline: str, happenings: list[Happening], now: datetime) -> list[Happening]:
-        """One pass and what it asks for. Returns what the same pipeline has to know before any other is looked at."""
-        before = self.tenancies[tenant]
-        self.tenancies[tenant], actions = pass_(before, pipeline, in_order(happenings), self.knowledge[tenant], now)
-        at_once: list[Happening] = []
-        for action in actions:
-            answer = self._do(tenant, pipeline, action, now)
-            if answer is not None:
-                at_once.append(answer)
-        return at_once
-
-    def _do(self, tenant: str, pipeline: str, action: Action, now: datetime) -> Happening | None:
+    def _do(self, tenant: str, pipeline: str, action: Action, _: list[Happening]) -> Happening | None:
         match action:
             case Prepare():
                 self.ask(tenant, pipeline, self.merger.prepare(action, pipeline, self.knowledge[tenant]))
             case RequestNodes():
                 self._give_nodes(tenant, pipeline, NodesReady(action.buildset, job_key(action.job)))
             case StartBuild():
-                self._start(tenant, pipeline, action, now)
+                self._start(tenant, pipeline, action, self.now)
             case CancelBuild(build):
                 if build in self.executor.running:
                     self.executor.end(build, "ABORTED")
             case Return():
                 self.waiting = [each for each in self.waiting if (each[2].buildset, each[2].job) != (action.buildset, action.job)]
-            case Notify(other, happening):
-                if isinstance(happening, SemaphoreFreed):
-                    self.freed.add(tenant)
-                else:
-                    self.ask(tenant, other, happening)
             case Announce():
-                self._announce(action, now)
+                self._announce(action, self.now)
             case Report():
-                return self._report(action, now)
+                return self._report(action, self.now)
         return None
 
     def _announce(self, announced: Announce, now: datetime) -> None:
@@ -205,7 +134,7 @@ class Scheduler:
             change = self.reading.known(key).change
             about = (change.project, change.branch, change.ref, change.number, change.patchset)
             name = f"{announced.type} {announced.change} {key}"
-            self.events.append((Event(name, ZUUL, announced.type, now, *about, pipeline=announced.pipeline), key))
+            self.turning.hear(Event(name, ZUUL, announced.type, now, *about, pipeline=announced.pipeline), key)
 
     def _give_nodes(self, tenant: str, pipeline: str, ready: NodesReady) -> None:
         if self.nodes_held:
