@@ -128,8 +128,7 @@ class Reconciler:
         return found
 
     async def _stuck_items(self) -> bool:
-        """Buildsets under test whose run has ended: it starts again, unless somebody cancelled it before it began; then their item leaves.
-        Of those that ended since, the scheduler says what the run has left unsaid."""
+        """Buildsets under test whose run has ended: it starts again, unless somebody cancelled it before it began; then the item goes."""
         live = {UUID(run): buildset for run, buildset in (await self._store.live_buildsets()).items()}
         if not live:
             return False

@@ -44,13 +44,6 @@ class ReportStore(StoreBase):
                 found.setdefault(row.buildset, []).append(report_of(row))
         return {buildset: reports for buildset, reports in found.items() if all(report.sent is not None for report in reports)}
 
-    async def say_elsewhere(self, buildset_id: str) -> None:
-        """The buildset's run is over: what it has left unsaid the scheduler says."""
-        async with self._engine.begin() as connection:
-            left = sa.update(t.reports).where(t.reports.c.buildset == buildset_id, t.reports.c.sent.is_(None))
-            await connection.execute(left.values(by_flow=False))
-            await self._tell(connection, FACTS)
-
     async def report_sent(self, report_id: str, refused: str = "") -> None:
         async with self._engine.begin() as connection:
             row = (
