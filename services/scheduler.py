@@ -62,6 +62,7 @@ class Scheduler:
         self._loaded = False
         self._again = False
         self._reread = asyncio.Event()
+        self._links: dict[str, tuple[bool, bool]] = {}
 
     async def run(self) -> None:
         """Wait for the lease, then work until cancelled. Raises a `Problem` when the configuration cannot be read at all."""
@@ -113,6 +114,7 @@ class Scheduler:
             former = self._turns.turning.facts.get(tenant.name)
             if former is not None and former.layout is layout:
                 continue
+            self._links[tenant.name] = _links_wanted(layout)
             self._reread.set()
             self._turns.turning.know(tenant.name, Knowledge(layout, self._readings, f"{self._runtime.settings.web_url}/"))
             self._say_errors(layout)
@@ -229,10 +231,7 @@ class Scheduler:
     async def _read(self, key: Key) -> None:
         if key[2] == 0:
             return  # a branch or tag: all there is to know of it was in its event
-        layouts = [facts.layout for facts in self._turns.turning.facts.values()]
-        queues = (found.value for layout in layouts for (kind, _), found in layout.state.named.items() if kind == "queue")
-        topics = any(queue.dependencies_by_topic for queue in queues)
-        gates = any(pipeline.manager == "dependent" for layout in layouts for pipeline in layout.pipelines.values())
+        topics, gates = (any(each) for each in zip(*self._links.values(), strict=True)) if self._links else (False, False)
         await self._readings.read(key, topics=topics, search=gates)
         for facts in self._turns.turning.facts.values():
             if isinstance(facts, Knowledge):
@@ -371,3 +370,10 @@ class Scheduler:
         if command.kind == CommandKind.DEQUEUE:
             return "dequeued" if turn.left else "it was not there"
         return "done" if turn.states else "nothing changed"
+
+
+def _links_wanted(layout: Layout) -> tuple[bool, bool]:
+    """Does any queue count topics as dependencies; does any pipeline let in what waited for a change?"""
+    queues = (found.value for (kind, _), found in layout.state.named.items() if kind == "queue")
+    gates = any(pipeline.manager == "dependent" for pipeline in layout.pipelines.values())
+    return any(queue.dependencies_by_topic for queue in queues), gates
