@@ -16,9 +16,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from deployments.gerrit import Gerrit
 from services.postgres import EmbeddedPostgres
+from tasks.connections import Connection, open_connection
 from tasks.database import Listener, migrate, open_engine, sqlalchemy_url
 from tasks.store import Store, new_id
+from tests.services.author import Author
 from tests.services.gerrit import GerritServer
+from tests.services.review import LocalGitServer, ReviewServer
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
@@ -76,3 +79,23 @@ def gerrit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GerritServer]:
     server.start()
     yield GerritServer(server)
     server.stop()
+
+
+@pytest.fixture(params=["git", pytest.param("gerrit", marks=pytest.mark.slow)])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> ReviewServer:
+    """A review server with one project, of each kind in turn."""
+    if request.param == "gerrit":
+        return request.getfixturevalue("gerrit").with_new_project()
+    return LocalGitServer(tmp_path / "repositories")
+
+
+@pytest.fixture
+async def connection(server: ReviewServer) -> AsyncIterator[Connection]:
+    opened = open_connection(server.settings())
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def alice(server: ReviewServer, tmp_path: Path) -> Author:
+    return server.author(tmp_path / "alice")

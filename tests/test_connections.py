@@ -5,39 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from headgate.changes import Change
 from headgate.records import FileComment
-from tasks.connections import Connection, Report, ReportRefused, open_connection
+from tasks.connections import Connection, Report, ReportRefused
 from tests.services.author import Author
-from tests.services.review import LocalGitServer, listening
 from tests.services.review import ReviewServer as Server
+from tests.services.review import listening
 
 RECHECK = re.compile(r"(?i)^(Patch Set [0-9]+:)?( [\w\\+-]*)*(\n\n)?\s*recheck")
 """As OpenStack configures it."""
-
-
-@pytest.fixture(params=["git", pytest.param("gerrit", marks=pytest.mark.slow)])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
-    if request.param == "gerrit":
-        return request.getfixturevalue("gerrit").with_new_project()
-    return LocalGitServer(tmp_path / "repositories")
-
-
-@pytest.fixture
-async def connection(server: Server) -> AsyncIterator[Connection]:
-    opened = open_connection(server.settings())
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def alice(server: Server, tmp_path: Path) -> Author:
-    return server.author(tmp_path / "alice")
 
 
 def report_on(change: Change, message: str = "Build succeeded.", **more: object) -> Report:

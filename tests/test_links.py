@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,7 @@ from tasks.connections import Connection, Report, open_connection
 from tasks.gerrit_rest import GerritRest
 from tests.services.author import Author
 from tests.services.gerrit import GerritServer
-from tests.services.review import LocalGitServer
 from tests.services.review import ReviewServer as Server
-
-
-@pytest.fixture(params=["git", pytest.param("gerrit", marks=pytest.mark.slow)])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Server:
-    if request.param == "gerrit":
-        return request.getfixturevalue("gerrit").with_new_project()
-    return LocalGitServer(tmp_path / "repositories")
-
-
-@pytest.fixture
-async def connection(server: Server) -> AsyncIterator[Connection]:
-    opened = open_connection(server.settings())
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def alice(server: Server, tmp_path: Path) -> Author:
-    return server.author(tmp_path / "alice")
 
 
 def pushed(server: Server, author: Author, message: str = "A change", target: str = "main") -> int:
