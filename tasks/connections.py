@@ -1,4 +1,4 @@
-"""What a connection to a code review server must offer, whatever its kind, and the registry of the kinds.
+"""What a connection to a code review server must offer, whatever its kind; `tasks/connection_registry.py` has the kinds.
 
 `tests/test_connections.py` is the contract, and every kind passes it.
 """
@@ -13,7 +13,6 @@ from typing import Protocol
 from headgate.changes import Change, Event, Linked
 from headgate.problems import Problem
 from headgate.records import FileComment
-from tasks.connection_settings import ConnectionSettings, GerritSettings
 
 
 class ConnectionProblem(Problem):
@@ -107,18 +106,3 @@ class Connection(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-def open_connection(settings: ConnectionSettings) -> Connection:
-    """The connection these settings describe. It touches nothing outside yet: `check` does.
-
-    A kind of connection is one settings class, one file and one line here. The files are imported when first needed,
-    because they import this one, and because asyncssh costs 0.2 s that a place without Gerrit need not pay.
-    """
-    if isinstance(settings, GerritSettings):
-        from tasks.gerrit import GerritConnection
-
-        return GerritConnection(settings)
-    from tasks.local_git import LocalGitConnection
-
-    return LocalGitConnection(settings)

@@ -19,8 +19,9 @@ from headgate.diskimages import ImageSettings, parse_diskimages
 from headgate.settings import Settings, SettingsProblem
 from providers.base import Provider
 from providers.registry import create
+from tasks.connection_registry import open_connection
 from tasks.connection_settings import ConnectionSettings
-from tasks.connections import Connection, open_connection
+from tasks.connections import Connection
 from tasks.database import Listener, migrate, open_engine
 from tasks.git import Caches
 from tasks.image_store import ImageRecords

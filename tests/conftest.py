@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from deployments.gerrit import Gerrit
 from services.postgres import EmbeddedPostgres
-from tasks.connections import Connection, open_connection
+from tasks.connection_registry import open_connection
+from tasks.connections import Connection
 from tasks.database import Listener, migrate, open_engine, sqlalchemy_url
 from tasks.store import Store, new_id
 from tests.services.author import Author

@@ -13,8 +13,9 @@ import pytest
 
 from deployments.gerrit import CI, PERSON, free_port
 from headgate.records import FileComment
+from tasks.connection_registry import open_connection
 from tasks.connection_settings import GerritSettings
-from tasks.connections import Connection, ConnectionProblem, Report, open_connection
+from tasks.connections import Connection, ConnectionProblem, Report
 from tests.services.author import Author
 from tests.services.cable import Cable
 from tests.services.gerrit import GerritServer

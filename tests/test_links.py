@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tasks.connections import Connection, Report, open_connection
+from tasks.connection_registry import open_connection
+from tasks.connections import Connection, Report
 from tasks.gerrit_rest import GerritRest
 from tests.services.author import Author
 from tests.services.gerrit import GerritServer

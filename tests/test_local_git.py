@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.connection_registry import open_connection
 from tasks.connection_settings import LocalGitSettings
-from tasks.connections import ConnectionProblem, Report, open_connection
+from tasks.connections import ConnectionProblem, Report
 from tests.services.author import Author
 from tests.services.review import LocalGitServer, listening
 
