@@ -18,8 +18,7 @@ from headgate.nodes import NodeState
 from headgate.problems import Problem
 from headgate.settings import Settings
 from tasks.installation import database_url, read_settings
-from tasks.node_holds import Autohold
-from tasks.node_store import NodeStore
+from tasks.node_store import Autohold, NodeStore
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Row = dict[str, Any]
