@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.gerrit_trigger import leave
@@ -64,6 +65,7 @@ class Reconciler:
         if thorough:
             again |= await self._unclaimed()
             again |= await self._stuck_items()
+            await self._unsaid()
         if again:
             await self._store.tell(*ALL_RUNS)
 
@@ -132,15 +134,26 @@ class Reconciler:
         live = {UUID(run): buildset for run, buildset in (await self._store.live_buildsets()).items()}
         if not live:
             return False
-        over = FlowRunFilterState(
-            type=FlowRunFilterStateType(any_=[StateType.FAILED, StateType.CRASHED, StateType.COMPLETED, StateType.CANCELLED])
-        )
-        runs = await self._runtime.prefect.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(live)), state=over))
         found = False
-        for run in runs:
+        for run in await self._ended(live):
             if run.state is not None and run.state.is_cancelled():
                 await leave(self._runtime, live[run.id])
                 continue
             logger.warning("The run '%s' ended without a report; it starts again.", run.name)
             found |= await start_again(self._runtime.prefect, run.id, "It ended without a report.")
         return found
+
+    async def _unsaid(self) -> None:
+        """Reports whose run has ended and left them unsaid (it was cancelled in that moment, or had tried for too long): the scheduler
+        takes them over."""
+        unsaid = {UUID(run): buildset for run, buildset in (await self._store.unsaid_by_runs()).items()}
+        for run in await self._ended(unsaid) if unsaid else ():
+            logger.warning("The run '%s' ended before all was said; it is said without it.", run.name)
+            await self._store.hand_over(unsaid[run.id])
+
+    async def _ended(self, runs: Collection[UUID]) -> list[FlowRun]:
+        """Those of the runs that have ended and will not start again by themselves."""
+        over = FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=[StateType.FAILED, StateType.CRASHED, StateType.COMPLETED, StateType.CANCELLED])
+        )
+        return await self._runtime.prefect.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(runs)), state=over))

@@ -27,7 +27,7 @@ from tasks.effects import effect
 from tasks.runtime import Runtime, runtime
 
 DELIVERY_TRIES = 40
-"""With pauses growing to a minute, a server may be away for half an hour; after that the reconciler starts the change's run again."""
+"""With pauses growing to a minute, a server may be away for half an hour; after that the scheduler takes over."""
 PAUSES = tuple(min(0.5 * 2**n, 60) for n in range(DELIVERY_TRIES))
 """Seconds before each further try."""
 MOST_WARNINGS, LONGEST_WARNING = 20, 1000

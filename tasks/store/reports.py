@@ -12,6 +12,9 @@ from tasks import tables as t
 from tasks.store.base import FACTS, StoreBase, utc_now
 from tasks.store.rows import report_of, report_values
 
+NO_END = ("enqueue", "start", "dequeue")
+"""Kinds of reports that say nothing of how a buildset ended."""
+
 
 class ReportStore(StoreBase):
     """Reports."""
@@ -43,6 +46,29 @@ class ReportStore(StoreBase):
             for row in await connection.execute(query):
                 found.setdefault(row.buildset, []).append(report_of(row))
         return {buildset: reports for buildset, reports in found.items() if all(report.sent is not None for report in reports)}
+
+    async def decided(self, buildset_id: str) -> bool:
+        """Was the end of the buildset written down to be said, whether or not it has been said by now?"""
+        async with self._engine.connect() as connection:
+            query = sa.select(sa.exists().where(t.reports.c.buildset == buildset_id, t.reports.c.kind.not_in(NO_END)))
+            return bool(await connection.scalar(query))
+
+    async def hand_over(self, buildset_id: str) -> int:
+        """Let the scheduler say of the buildset's end what its flow run has not said and will not say any more; how many reports."""
+        unsaid = (t.reports.c.buildset == buildset_id, t.reports.c.by_flow, t.reports.c.sent.is_(None), t.reports.c.kind.not_in(NO_END))
+        async with self._engine.begin() as connection:
+            taken = await connection.execute(sa.update(t.reports).where(*unsaid).values(by_flow=False))
+            if taken.rowcount:
+                await self._tell(connection, FACTS)
+        return taken.rowcount
+
+    async def unsaid_by_runs(self) -> dict[str, str]:
+        """Flow run to buildset, of those whose end is still to be said by the run."""
+        unsaid = (t.reports.c.by_flow, t.reports.c.sent.is_(None), t.reports.c.kind.not_in(NO_END))
+        async with self._engine.connect() as connection:
+            query = sa.select(t.buildsets.c.id, t.buildsets.c.flow_run).join(t.reports, t.reports.c.buildset == t.buildsets.c.id)
+            rows = await connection.execute(query.where(*unsaid, t.buildsets.c.flow_run.is_not(None)).distinct())
+            return {row.flow_run: row.id for row in rows}
 
     async def report_sent(self, report_id: str, refused: str = "") -> None:
         async with self._engine.begin() as connection:

@@ -295,8 +295,8 @@ class Installation:
         )
         return {run["name"]: run for run in found if re.search(rf"\b{change.name}$", run["name"])}
 
-    def parent(self, change: Proposed) -> dict[str, Any]:
-        return next(run for name, run in self.runs(change).items() if name.startswith("check "))
+    def parent(self, change: Proposed, pipeline: str = "check") -> dict[str, Any]:
+        return next(run for name, run in self.runs(change).items() if name.startswith(f"{pipeline} "))
 
     def run_of(self, change: Proposed, job: str) -> dict[str, Any]:
         return dict(self.runs(change)[f"{job} on {change.name}"])

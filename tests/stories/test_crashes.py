@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.services.installation import Installation
+from tests.services.installation import Installation, project_stanza
 from tests.services.until import until
 
 pytestmark = pytest.mark.slow
@@ -92,6 +92,37 @@ async def test_a_restart_of_gerrit_in_the_middle_loses_neither_votes_nor_changes
         await ci.over(each)
         assert len(ci.reports(each)) == 1
         assert ci.verified(each) == 1
+
+
+async def test_a_run_cancelled_while_its_vote_is_being_said_does_not_take_the_vote_with_it(ci: Installation) -> None:
+    ci.land({"zuul.d/project.yaml": project_stanza(["noop"], gate=["waits"])})
+    checked = ci.propose("waits")
+    rings = [await ci.bell.ring(checked.number)]
+    approved = ci.propose(files={"approved": "x"})
+    ci.approve(approved)
+    rings.append(await ci.bell.ring(approved.number))
+    ci.server.gerrit.stop()
+    try:
+        for ring in rings:
+            ring.end(0)
+
+        async def decided() -> bool:
+            ids = [ring.build for ring in rings]
+            unsaid = "select 1 from reports join builds on builds.buildset = reports.buildset where builds.id = any($1) and sent is null"
+            return len(await ci.ask(f"{unsaid} and kind not in ('start', 'enqueue')", ids)) >= len(rings)
+
+        await until(decided, "what there is to say is written down")
+        runs = [ci.parent(checked), ci.parent(approved, "gate")]
+        for run in runs:
+            ci.cancel(run)
+        await until(lambda: all(ci.state(run) == "Cancelled" for run in runs), "the runs are cancelled")
+    finally:
+        ci.server.gerrit.start()
+    await ci.report(checked)
+    await until(lambda: ci.merged(approved), "what was to be merged is merged")
+    assert ci.verified(checked) == 1
+    assert len(ci.reports(checked)) == 1
+    assert sum("Build succeeded (gate)." in said for said in ci.reports(approved)) == 1
 
 
 async def test_a_clean_stop_leaves_no_process_and_forgets_nothing(ci: Installation) -> None:
