@@ -109,13 +109,13 @@ async def measure(meter: Meter, act: Callable[[], Awaitable[object]]) -> tuple[f
 
 def held() -> float:
     """Proportional memory (PSS, in bytes) of this process and all its descendants but the nodes; what they share is counted once."""
-    total, waiting = 0.0, [psutil.Process()]
-    while waiting:
-        process = waiting.pop()
+    total, nodes = 0.0, set[int]()
+    for process in [(own := psutil.Process()), *own.children(recursive=True)]:  # one look at all: parents come before their children
         with contextlib.suppress(psutil.Error):
-            if process.name() != "sshd":
+            if process.ppid() in nodes or process.name() == "sshd":
+                nodes.add(process.pid)
+            else:
                 total += process.memory_full_info().pss
-                waiting += process.children()
     return total
 
 

@@ -36,7 +36,7 @@ SYSTEM_FILES = (
 )
 """What of /etc is the same for everybody and no secret."""
 
-FIRST_PROCESS = 'echo ready; [ $# = 0 ] || "$@" < /dev/null & exec cat > /dev/null'
+FIRST_PROCESS = 'echo ready; if [ $# != 0 ]; then "$@" < /dev/null & fi; exec cat > /dev/null'
 """What keeps a sandbox open: it ends, and all with it, when its stdin does, that is also when the executor is killed."""
 
 START_SECONDS = 30.0

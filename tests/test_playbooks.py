@@ -153,7 +153,7 @@ async def test_time_out_kills_what_runs_and_post_run_still_plays(workshop: Works
         run=tasks("{shell: 'echo begun; sleep 4321.1'}"),
         post=tasks("{shell: echo after}"),
         nodes={"primary": workshop.local_node()},
-        timeout=2,
+        timeout=5,
     )
     outcome = await run_build(plan)
     assert outcome.verdict == Verdict("TIMED_OUT")

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
-from tasks.ansible import streaming
+from tasks.ansible import streaming, waiting
 
 CLONE = {
     "mnt": 0x00020000,
@@ -256,6 +256,7 @@ def main() -> None:
     write_command_module(home / "library")
     preload(home)
     streaming.install()
+    waiting.install()
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for: each answers for itself
