@@ -13,10 +13,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
+from sqlalchemy.exc import SQLAlchemyError
 
 from flows.cancellation import cancellable
 from flows.provision_nodes import NodeFailure, provision_nodes, release_nodes
@@ -59,12 +60,16 @@ async def run_job(buildset: str, job: str, position: int = 0) -> State[Any]:
     if this_try is None:
         return Cancelled(message="Its result is not wanted any more.")
     round, attempt = this_try
+    nodeset = 0
     while True:
         build = await begin(this, found, frozen, round, attempt)
-        ended = await Attempt(this, item, found, frozen, build).run()
+        running = Attempt(this, item, found, frozen, build, nodeset)
+        ended = await running.run()
         if not ended.retry:
             break
         attempt += 1
+        if running.unreachable:  # its next alternative may do better
+            nodeset = min(running.nodeset + 1, len(frozen.nodesets) - 1)
     where = f"{this.settings.web_url}/build/{build.id}"
     if ended.result == SUCCESS:
         return Completed(message=f"{ended.result}: {where}")
@@ -139,15 +144,17 @@ async def publish_logs(build: str, title: str) -> str:
 
 
 class Attempt:
-    """One build."""
+    """One build, on the first of the job's alternative nodesets, from `nodeset` on, that can be had."""
 
-    def __init__(self, this: Runtime, item: Item, buildset: Buildset, job: FrozenJob, build: Build) -> None:
+    def __init__(self, this: Runtime, item: Item, buildset: Buildset, job: FrozenJob, build: Build, nodeset: int = 0) -> None:
         self._this = this
         self._item = item
         self._buildset = buildset
         self._job = job
         self._build = build
         self._values: dict[str, Any] = {}
+        self.nodeset = nodeset
+        self.unreachable = False
 
     async def run(self) -> Verdict:
         """Its verdict, recorded as soon as it is known: nobody waits for the nodes to go away, which follows whatever happened.
@@ -180,9 +187,9 @@ class Attempt:
         return ended
 
     async def _on_some_nodeset(self) -> tuple[Verdict, str]:
-        """On the first of the job's nodesets that can be had."""
         why = ""
-        for nodeset in self._job.nodesets:
+        for number, nodeset in list(enumerate(self._job.nodesets))[self.nodeset :]:
+            self.nodeset = number
             try:
                 nodes = await self._nodes(nodeset)
             except NodeFailure as failure:
@@ -217,7 +224,7 @@ class Attempt:
             return Verdict("DISK_FULL"), str(problem)
         shown = [{"name": name, "label": node.label, "provider": node.provider, "host": node.host} for name, node in nodes.items()]
         await self._this.store.set_build(self._build.id, started=datetime.now(UTC), nodes=shown)
-        build = playbooks.Build(plan)
+        build = playbooks.Build(plan, self._failing)
         try:
             return await self._play_all(build)
         except (BuildProblem, WorkspaceProblem) as problem:
@@ -230,6 +237,13 @@ class Attempt:
             await asyncio.shield(build.end())
             self._values["data"] = await with_tests(self._values["data"], build.logs)
 
+    async def _failing(self) -> None:
+        """It will fail, whatever it still does: those behind it need not wait for its end."""
+        try:
+            await self._this.store.note_failing(self._build.id)
+        except (OSError, SQLAlchemyError) as problem:  # its end will tell
+            get_run_logger().warning("That the build will fail could not be kept: %s", problem)
+
     async def _play_all(self, build: playbooks.Build) -> tuple[Verdict, str]:
         cancelled = False
         try:
@@ -237,6 +251,7 @@ class Attempt:
             try:
                 await push_workspace(build)
             except NodeUnreachable as unreachable:
+                self.unreachable = True
                 return verdict(self._job, [], self._build.attempt), str(unreachable)
             paused = False
             while (step := following(self._job, build.played)) is not None:
@@ -255,6 +270,7 @@ class Attempt:
                 while (step := following(self._job, build.played, cancelled=True)) is not None:
                     await asyncio.shield(build.play(*step))
         ended = verdict(self._job, build.played, self._build.attempt, build.said())
+        self.unreachable = any(one.outcome == Outcome.UNREACHABLE for one in build.played)
         bad = next((one for one in build.played if one.outcome != Outcome.OK), None)
         return ended, f"{bad.phase} {bad.playbook.path}: {bad.outcome}" if bad is not None else ""
 

@@ -267,13 +267,16 @@ def node_variables(node: NodeFacts) -> dict[str, Any]:
     return {**reached, "nodepool": described, "zuul_node": described, "zuul_user_dir": node.home}
 
 
-def inventory(job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], facts: BuildFacts) -> dict[str, Any]:
+def inventory(
+    job: FrozenJob, nodeset: Nodeset, nodes: Mapping[str, NodeFacts], facts: BuildFacts, unreachable: Collection[str] = ()
+) -> dict[str, Any]:
     """The inventory in Ansible's YAML shape, for untrusted playbooks. `nodes` has one entry for each name of the nodeset; localhost is
     Ansible's implicit one.
 
     Job variables lie over those of included files, and those over what parent jobs returned; extra variables and secrets are not here,
-    they go to each playbook. What a change or another job says is never a template. What the job says is one."""
-    return _inventory(job, nodeset, nodes, facts, _plain, {})
+    they go to each playbook. What a change or another job says is never a template. What the job says is one. `unreachable` are the nodes
+    that an earlier playbook found to be so."""
+    return _inventory(job, nodeset, nodes, facts, _plain, {}, unreachable=unreachable)
 
 
 def trusted_inventory(
@@ -283,6 +286,7 @@ def trusted_inventory(
     facts: BuildFacts,
     frozen: Mapping[str, Mapping[str, Any]],
     secrets: Collection[str] = (),
+    unreachable: Collection[str] = (),
 ) -> dict[str, Any]:
     """The same for a trusted playbook. What the job says is no template there, because it would be evaluated beside secrets: in place
     of each variable that is one stands its value in `frozen` (host to variables; evaluated before, without any secret), or nothing.
@@ -292,7 +296,7 @@ def trusted_inventory(
     def fixed(values: Mapping[str, Any]) -> Any:
         return {name: value for name, value in unsafe(values).items() if name not in templates}
 
-    made = _inventory(job, nodeset, nodes, facts, fixed, frozen, secrets)
+    made = _inventory(job, nodeset, nodes, facts, fixed, frozen, secrets, unreachable)
     made["all"]["vars"]["unsafe_vars"] = unsafe({**_included(facts), **job.group_vars.get("all", {}), **job.vars, **job.extra_vars})
     return made
 
@@ -305,6 +309,7 @@ def _inventory(
     said: Callable[[Mapping[str, Any]], Any],
     frozen: Mapping[str, Mapping[str, Any]],
     secrets: Collection[str] = (),
+    unreachable: Collection[str] = (),
 ) -> dict[str, Any]:
     def evaluated(host: str) -> Any:
         return unsafe({name: value for name, value in frozen.get(host, {}).items() if name not in secrets})
@@ -324,7 +329,7 @@ def _inventory(
                 "zuul": unsafe(zuul_variables(job, facts)),
             },
             "children": {
-                "zuul_unreachable": {"hosts": {}},
+                "zuul_unreachable": {"hosts": {name: {} for name in nodes if name in unreachable}},
                 **{
                     group.name: {"hosts": {node: {} for node in group.nodes}, "vars": said(job.group_vars.get(group.name, {}))}
                     for group in nodeset.groups

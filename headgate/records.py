@@ -142,6 +142,8 @@ class Build:
     """Which of the item's changes the job runs for (the first, if for several)."""
     cancelled: datetime | None = None
     """When it was asked to stop."""
+    failing: datetime | None = None
+    """When it was known that it will fail, before its end."""
 
 
 @dataclass(frozen=True, slots=True)

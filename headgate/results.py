@@ -43,12 +43,12 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a build's playbooks said about the build itself by `zuul_return`, as far as the result depends on it, whether a line
-    of output matched the job's failure-output, whether it filled more of the disk than it may, and whether it printed a secret though
-    its `secret-exposure` is `fail`."""
+    """What a build's playbooks said about the build itself by `zuul_return`, as far as the result depends on it; the phase in which
+    a task failed for good, or a line of output matched the job's failure-output, while the playbook went on; whether it filled more of the
+    disk than it may, and whether it printed a secret though its `secret-exposure` is `fail`."""
 
     retry: bool = True
-    failure_output: bool = False
+    failing: Phase | None = None
     disk_full: bool = False
     exposed: bool = False
 
@@ -117,16 +117,24 @@ def _result(played: Sequence[Played], said: Said) -> str | None:
         return None if said.retry else "FAILURE"
     last = run[-1] if run else None
     if last is None or last in (Outcome.UNREACHABLE, Outcome.CRASHED):
-        if not said.failure_output or last is None:
+        if said.failing is None or last is None:
             return None
         return "FAILURE" if last == Outcome.UNREACHABLE else "ERROR"
     if last == Outcome.TIMED_OUT:
         return "TIMED_OUT"
-    if Outcome.UNREACHABLE in post and not said.failure_output:
+    if Outcome.UNREACHABLE in post and said.failing is None:
         return None
-    if last == Outcome.FAILED or said.failure_output:
+    if last == Outcome.FAILED or said.failing == Phase.RUN:
         return "FAILURE"
-    return "SUCCESS" if all(outcome == Outcome.OK for outcome in post) else "POST_FAILURE"
+    if any(outcome != Outcome.OK for outcome in post):
+        return "POST_FAILURE"
+    return "SUCCESS" if said.failing is None else "FAILURE"
+
+
+def is_watched(job: FrozenJob, phase: Phase, played: Sequence[Played], attempt: int, said: Said) -> bool:
+    """Does a failure in a playbook of this phase, still playing, decide about the build? Not in pre-run, which is retried, and not after
+    what will be retried anyway."""
+    return phase == Phase.RUN or (phase == Phase.POST and not verdict(job, played, attempt, said).retry)
 
 
 CLEANUP_SECONDS = 300.0

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from headgate.builds import SUCCESS, current
 from headgate.gating import Build as RuledBuild
-from headgate.gating import BuildAgain, BuildEnded, BuildPaused, Happening, JobKey, Prepared, job_key
+from headgate.gating import BuildAgain, BuildEnded, BuildFailing, BuildPaused, Happening, JobKey, Prepared, job_key
 from headgate.gating import Item as RuledItem
 from headgate.jobs import JobGraph
 from headgate.records import Build, Buildset
@@ -15,17 +15,21 @@ from headgate.returned import pauses, zuul_section
 from tasks.buildsets import CONFIG_ERROR, CONFLICT
 
 
-def happened(item: RuledItem, key: JobKey, ruled: RuledBuild, build: Build, web_url: str) -> Happening | None:
+def happened(item: RuledItem, key: JobKey, ruled: RuledBuild, build: Build, web_url: str) -> tuple[Happening, ...]:
     """What the rules have to be told of a build of theirs, given what the store says of it."""
     buildset = item.buildset.id
     if ruled.result is None:
         if build.result is not None:
-            return _ended(item, key, ruled, build, web_url)
+            return (_ended(item, key, ruled, build, web_url),)
+        found: list[Happening] = []
+        if build.ended is None and (build.failing is not None) != ruled.failing:
+            found.append(BuildFailing(buildset, key, ruled.id, build.failing is not None))
         if build.ended is None and not ruled.paused and pauses(build.data):
-            return BuildPaused(buildset, key, ruled.id, _told(build))
-    elif build.round > 1 and build.ended is None and ruled.result not in ("SKIPPED", "CANCELED"):
-        return BuildAgain(buildset, key)
-    return None
+            found.append(BuildPaused(buildset, key, ruled.id, _told(build)))
+        return tuple(found)
+    if build.round > 1 and build.ended is None and ruled.result not in ("SKIPPED", "CANCELED"):
+        return (BuildAgain(buildset, key),)
+    return ()
 
 
 def _ended(item: RuledItem, key: JobKey, ruled: RuledBuild, build: Build, web_url: str) -> BuildEnded:

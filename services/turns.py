@@ -105,7 +105,7 @@ class Turns:
             build = known.get(key)
             if build is not None and build.result == "SKIPPED":
                 self._rounds[(buildset_id, key)] = build.round
-            if build is not None and (happening := happened(item, key, ruled, build, self._web_url)) is not None:
+            for happening in happened(item, key, ruled, build, self._web_url) if build is not None else ():
                 self.turning.ask(tenant, pipeline, happening)
 
     def take_answers(self, buildset_id: str, reports: Iterable[StoredReport]) -> None:

@@ -10,11 +10,9 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-import re2
 
 from headgate.results import Phase, Played
 from tasks.ansible.streaming import stamp
@@ -57,19 +55,6 @@ async def console_copied(console: Path, logs: Path, wanted: bool = True) -> Asyn
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError, OSError):
                 await following
-
-
-def matches(path: Path, start: int, expressions: Sequence[str]) -> bool:
-    """Does a line that a host wrote into the console since byte `start` begin with what one of the (RE2) expressions matches?"""
-    compiled = [re2.compile(expression) for expression in expressions]
-    with path.open("rb") as file:
-        file.seek(start)
-        for line in file:
-            _, _, said = line.decode(errors="replace").rstrip("\n").partition(" | ")
-            _, separator, text = said.partition(" | ")
-            if separator and any(expression.match(text) for expression in compiled):
-                return True
-    return False
 
 
 def shows(path: Path, start: int, text: bytes) -> bool:

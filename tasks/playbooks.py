@@ -22,21 +22,24 @@ import contextlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from headgate.inventory import RESULTS, checks_out, known_hosts
 from headgate.jobs import Playbook
-from headgate.results import Outcome, Phase, Played, Said, following, seconds_left, succeeded, verdict
+from headgate.results import Outcome, Phase, Played, Said, following, is_watched, seconds_left, succeeded, verdict
 from providers.base import Node
 from tasks.agent import agent_environment, start_agent
+from tasks.ansible.early import MATCHED
 from tasks.ansible.streaming import HIDDEN
 from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, sources_of
 from tasks.build_sandboxes import accounts, checkouts, local_homes
-from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, matches, put, shows
+from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, put, shows
 from tasks.disk import disk_watched
 from tasks.job_output import JobOutput
+from tasks.listening import Ear, listening
 from tasks.log_files import clean, clean_file
 from tasks.playbook_runner import PlaybookEnd, outcome_of
 from tasks.player import Player
@@ -49,13 +52,16 @@ __all__ = ["Build", "BuildOutcome", "BuildPlan", "BuildProblem", "Source", "run_
 
 
 class Build:
-    """One build on this executor. See the module's text for the order of calls."""
+    """One build on this executor. See the module's text for the order of calls. `failing` is the phase in which it was decided that it
+    fails while a playbook went on; `on_failing` is awaited then, beside the playbook, and must not raise."""
 
-    def __init__(self, plan: BuildPlan) -> None:
+    def __init__(self, plan: BuildPlan, on_failing: Callable[[], Awaitable[None]] | None = None) -> None:
         self.plan = plan
+        self._on_failing = on_failing
+        self._saying: list[asyncio.Future[None]] = []
         self.played: list[Played] = []
         self.warnings: list[str] = []
-        self.failure_output = False
+        self.failing: Phase | None = None
         self.disk_full = False
         self.exposed = False
         self._secrets: set[str] = set()
@@ -134,13 +140,17 @@ class Build:
         start = self.console_path.stat().st_size
         began = time.monotonic()
         end: PlaybookEnd | None = None
+        watched = is_watched(self.plan.job, phase, self.played, self.plan.facts.attempt, self.said())
+        ear = Ear(partial(self._decided, phase) if watched else None)
+        variables = self._variables(phase, playbook)
         try:
             async with asyncio.timeout(seconds_left(self.plan.job, phase, self.played)):
                 async with (
                     console_copied(self.console_path, self.logs, phase in (Phase.POST, Phase.CLEANUP)),
                     disk_watched(self._written, self.plan.disk_bytes, self._end_for_disk),
+                    listening(ear.hear) as telling,
                 ):
-                    end = await self.player.play(len(self.played) + 1, phase, playbook, self._variables(phase, playbook), secret)
+                    end = await self.player.play(len(self.played) + 1, phase, playbook, variables, secret, telling)
         except TimeoutError:
             outcome, why = Outcome.TIMED_OUT, "everything it started is killed"
         except OSError as problem:
@@ -153,10 +163,8 @@ class Build:
         why = hidden(why, secret)
         self._tell(played, end)
         self.played.append(played)
-        if self.plan.job.failure_output and not self.failure_output and phase in (Phase.PRE, Phase.RUN):
-            self.failure_output = await asyncio.to_thread(matches, self.console_path, start, self.plan.job.failure_output)
-            if self.failure_output:
-                self.console.say("a line above matches the job's failure-output: whatever follows, this is a failure")
+        self.player.lost(ear.unreachable)
+        await asyncio.gather(*self._saying)
         if self.plan.job.secret_exposure == "fail" and not self.exposed and secret:  # noqa: S105 - a policy, not a password
             self.exposed = await asyncio.to_thread(shows, self.console_path, start, HIDDEN)
             if self.exposed:
@@ -164,6 +172,16 @@ class Build:
         self.console.ends(played, source, why)
         self._secrets |= texts(self._returned()["data"].get("zuul", {}).get("redactions"))
         return played
+
+    def _decided(self, phase: Phase, word: str, detail: str) -> None:
+        """It is known now that the build fails."""
+        if self.failing is not None:
+            return
+        self.failing = phase
+        if word == MATCHED:
+            self.console.say(f"a line above matches the job's failure-output ({detail}): whatever follows, this is a failure")
+        if self._on_failing is not None:
+            self._saying.append(asyncio.ensure_future(self._on_failing()))
 
     def _variables(self, phase: Phase, playbook: Playbook) -> dict[str, Any]:
         """What one playbook is told about itself, over every other variable."""
@@ -202,7 +220,7 @@ class Build:
     def said(self) -> Said:
         zuul = self.returned()["data"].get("zuul")
         retry = not (isinstance(zuul, dict) and zuul.get("retry") is False)
-        return Said(retry, self.failure_output, self.disk_full, self.exposed)
+        return Said(retry, self.failing, self.disk_full, self.exposed)
 
     async def _end_for_disk(self) -> None:
         self.disk_full = True

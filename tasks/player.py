@@ -37,7 +37,7 @@ MOST_PROCESSES = 10_000
 @dataclass(frozen=True, slots=True)
 class Start:
     """One start of ansible-playbook. `number` names it among the build's; `file` is a path inside; `wanted` are names of files (JSON)
-    that it may write for us; `console` is a path outside."""
+    that it may write for us; `console` and `telling` (see `tasks.ansible.early`) are paths outside."""
 
     number: str
     name: str
@@ -49,6 +49,7 @@ class Start:
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     wanted: tuple[str, ...] = ()
     redact: tuple[str, ...] = field(default=(), repr=False)
+    telling: str = ""
 
 
 class Player:
@@ -61,6 +62,7 @@ class Player:
         self._roles: dict[Playbook, list[str]] = {}
         self._frozen: dict[str, dict[str, Any]] | None = None
         self._zygote: Zygote | None = None
+        self._unreachable: set[str] = set()
         self.sandboxes = Sandboxes(plan, self._exports)
 
     @property
@@ -71,8 +73,7 @@ class Player:
         """Write the inventory, have playbooks and roles at hand and the warm process up. Repeatable. Raises `BuildProblem`,
         `LookupError` or `ZygoteProblem`."""
         plan = self._plan
-        facts = inventory(plan.job, plan.nodeset, plan.nodes, plan.facts)
-        (plan.directory / "ansible/inventory.yaml").write_text(as_yaml(facts))
+        self._write_inventory()
         for source, commit in plan.sources.items():
             self._exports[source] = await plan.caches.export(source.project, commit, plan.exports)
         for playbook in playbooks_of(plan.job):
@@ -80,16 +81,27 @@ class Player:
             self._roles[playbook] = role_paths(playbook, self._exports, plan.directory / "ansible")
         self._zygote = await zygote()
 
+    def _write_inventory(self) -> None:
+        plan = self._plan
+        found = inventory(plan.job, plan.nodeset, plan.nodes, plan.facts, self._unreachable)
+        (plan.directory / "ansible/inventory.yaml").write_text(as_yaml(found))
+
+    def lost(self, hosts: Collection[str]) -> None:
+        """These hosts could not be reached: from now on they are in the group `zuul_unreachable`."""
+        if not self._unreachable.issuperset(hosts):
+            self._unreachable.update(hosts)
+            self._write_inventory()
+
     async def sandbox(self) -> Sandbox:
         """The sandbox of the job's own playbooks. Raises `SandboxProblem`."""
         assert self._zygote is not None
         return self.sandboxes.any or await self.sandboxes.of(False, self._zygote)
 
     async def play(
-        self, number: int, phase: Phase, playbook: Playbook, variables: Mapping[str, Any], redact: Collection[str]
+        self, number: int, phase: Phase, playbook: Playbook, variables: Mapping[str, Any], redact: Collection[str], telling: str = ""
     ) -> PlaybookEnd:
-        """Play the build's playbook number `number`; `variables` lie over every other, `redact` is not shown. Cancelled, everything in
-        the sandboxes is killed first. Raises `SandboxProblem`, `ZygoteProblem` or `OSError`."""
+        """Play the build's playbook number `number`; `variables` lie over every other, `redact` is not shown, what decides early is said
+        to `telling`. Cancelled, everything in the sandboxes is killed first. Raises `SandboxProblem`, `ZygoteProblem` or `OSError`."""
         if playbook.trusted:
             await self._freeze()
         extra = extra_variables(self._plan.job, self._plan.facts, self._frozen if playbook.trusted else None)
@@ -104,6 +116,7 @@ class Player:
                 roles=self._roles[playbook],
                 secrets=self._plan.secrets.get(playbook, {}),
                 redact=tuple(redact),
+                telling=telling,
             )
         )
 
@@ -157,7 +170,9 @@ class Player:
         plan = self._plan
         own_inventory = ""
         if start.trusted:
-            own_inventory = as_yaml(trusted_inventory(plan.job, plan.nodeset, plan.nodes, plan.facts, self._frozen or {}, start.secrets))
+            own_inventory = as_yaml(
+                trusted_inventory(plan.job, plan.nodeset, plan.nodes, plan.facts, self._frozen or {}, start.secrets, self._unreachable)
+            )
         elif start.secrets:
             own_inventory = (plan.directory / "ansible/inventory.yaml").read_text()
         return {
@@ -178,4 +193,6 @@ class Player:
             "homes": local_homes(plan),
             "inventory": own_inventory,
             "inventory_vars": as_yaml(unsafe(start.secrets)),
+            "telling": start.telling,
+            "failure_output": list(plan.job.failure_output),
         }

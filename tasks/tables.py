@@ -127,6 +127,7 @@ builds = Table(
     _moment("started"),
     _moment("ended"),
     _moment("cancelled", comment="when it was asked to stop"),
+    _moment("failing", comment="when it was known that it will fail, before its end"),
     Column("result", String),
     Column("message", Text, nullable=False, server_default=""),
     Column("nodes", JSONB, nullable=False, server_default="[]"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from headgate.jobs import Playbook, RoleSource
-from headgate.results import Outcome, Phase, Verdict, following
+from headgate.results import Outcome, Phase, Verdict, following, verdict
 from tasks.playbooks import Build, BuildPlan, BuildProblem, run_build
 from tasks.sandbox import Bind, Sandbox, SandboxProblem
 from tasks.zygote import zygote
@@ -331,6 +331,66 @@ async def test_failure_output_is_a_failure_even_if_the_run_passes(workshop: Work
         run=tasks("{shell: echo no 12 tests failed}"), nodes={"primary": node}, failure_output=(r"\d+ tests failed",)
     )
     assert (await run_build(harmless)).verdict == Verdict("SUCCESS")
+
+
+@pytest.mark.parametrize(
+    ("run", "outcome", "result"),
+    [
+        ("{shell: 'echo 12 tests failed; cat gate'}", Outcome.OK, "FAILURE"),
+        (
+            "{shell: 'printf \"12 tests failed\"; exit 3', async: 60, poll: 1, ignore_errors: true}\n    - {shell: cat gate}",
+            Outcome.OK,
+            "FAILURE",
+        ),
+        ("{raw: echo 12 tests failed}\n    - {shell: cat gate}", Outcome.OK, "FAILURE"),
+        ("{command: 'false'}\n      always:\n        - {shell: cat gate}", Outcome.FAILED, "FAILURE"),
+    ],
+    ids=["a line", "in the background", "raw", "a task"],
+)
+async def test_a_job_that_will_fail_is_known_while_it_runs(workshop: Workshop, run: str, outcome: Outcome, result: str) -> None:
+    node = workshop.local_node()
+    gate = Path(node.home, "gate")
+    os.mkfifo(gate)
+    text = tasks(run) if "always" not in run else tasks("block: [" + run.replace("\n", "]\n", 1))
+    plan = await workshop.plan(run=text, nodes={"primary": node}, failure_output=(r"\d+ tests failed",))
+    known = asyncio.Event()
+
+    async def failing() -> None:
+        known.set()
+
+    async with Build(plan, failing) as build:
+        await build.push_workspace()
+        running = asyncio.create_task(build.play(Phase.RUN, plan.job.run[0]))
+        await known.wait()
+        assert (build.failing, build.played) == (Phase.RUN, [])
+        await asyncio.to_thread(gate.write_text, "go on\n")
+        assert (await running).outcome == outcome
+        assert verdict(plan.job, build.played, 1, build.said()) == Verdict(result)
+    assert "go on" in workshop.said(plan)
+
+
+async def test_what_is_rescued_ignored_unreachable_or_in_pre_run_decides_nothing_early(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        pre=tasks("{shell: 'echo 12 tests failed'}"),
+        run=tasks(
+            "block: [{command: 'false'}]\n      rescue: [{command: 'true'}]",
+            "{command: 'false', ignore_errors: true}",
+            "{command: 'false', failed_when: false}",
+        ),
+        nodes={"primary": workshop.local_node()},
+        failure_output=(r"\d+ tests failed",),
+    )
+    outcome = await run_build(plan)
+    assert outcome.verdict == Verdict("SUCCESS")
+    lost = dataclasses.replace(workshop.local_node("lost"), connection="ssh", host="127.0.0.1", port=1, username="zuul")
+    tell = tasks("{debug: {msg: 'lost {{ groups.zuul_unreachable }}'}}", hosts="localhost")
+    for trusted in (False, True):
+        plan = await workshop.plan(run=tasks("{ping: {}}"), post=tell, nodes={"primary": lost}, trusted=trusted)
+        async with Build(plan) as build:
+            assert (await build.play(Phase.RUN, plan.job.run[0])).outcome == Outcome.UNREACHABLE
+            assert build.failing is None
+            await build.play(Phase.POST, plan.job.post_run[0])
+        assert "lost ['primary']" in "\n".join(workshop.said(plan, "localhost"))
 
 
 async def test_what_a_change_or_a_job_says_is_no_template_beside_secrets(workshop: Workshop) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from headgate.jobs import FrozenJob, Playbook
-from headgate.results import Outcome, Phase, Played, Said, Verdict, following, seconds_left, succeeded, verdict
+from headgate.results import Outcome, Phase, Played, Said, Verdict, following, is_watched, seconds_left, succeeded, verdict
 
 
 def playbook(name: str, level: int = 0, cleanup: bool = False) -> Playbook:
@@ -113,11 +113,33 @@ def test_pre_run_that_forbids_a_retry_is_a_failure_but_a_lost_node_is_not() -> N
         ({BASE_POST: Outcome.FAILED}, "FAILURE"),
         ({RUN: Outcome.UNREACHABLE}, "FAILURE"),
         ({RUN: Outcome.CRASHED}, "ERROR"),
+        ({RUN: Outcome.TIMED_OUT}, "TIMED_OUT"),
         ({BASE_POST: Outcome.UNREACHABLE}, "FAILURE"),
     ],
 )
-def test_failure_output_decides_even_if_the_job_passes_or_is_lost_later(bad: dict[Playbook, Outcome], result: str) -> None:
-    assert verdict(JOB, history(bad), 1, Said(failure_output=True)) == Verdict(result)
+def test_what_was_seen_while_it_ran_decides_even_if_the_job_passes_or_is_lost_later(bad: dict[Playbook, Outcome], result: str) -> None:
+    assert verdict(JOB, history(bad), 1, Said(failing=Phase.RUN)) == Verdict(result)
+
+
+@pytest.mark.parametrize(
+    ("bad", "result"),
+    [
+        ({}, "FAILURE"),
+        ({BASE_POST: Outcome.FAILED}, "POST_FAILURE"),
+        ({BASE_POST: Outcome.UNREACHABLE}, "POST_FAILURE"),
+        ({RUN: Outcome.FAILED}, "FAILURE"),
+    ],
+)
+def test_what_was_seen_in_post_run_keeps_the_build_from_being_retried(bad: dict[Playbook, Outcome], result: str) -> None:
+    assert verdict(JOB, history(bad), 1, Said(failing=Phase.POST)) == Verdict(result)
+
+
+def test_pre_run_and_what_will_be_retried_decide_nothing_while_they_play() -> None:
+    lost = [Played(Phase.PRE, BASE_PRE, Outcome.FAILED)]
+    passed = history({})[:4]
+    assert [is_watched(JOB, phase, passed, 1, Said()) for phase in Phase] == [False, True, True, False]
+    assert not is_watched(JOB, Phase.POST, lost, 1, Said())
+    assert is_watched(JOB, Phase.POST, lost, 3, Said())
 
 
 def test_post_run_marked_as_cleanup_keeps_its_place_counts_and_plays_after_a_cancel() -> None:

@@ -24,7 +24,7 @@ def console(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "console"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     before = streaming.console
-    streaming.use(descriptor, ["hunter2hunter2"], {})
+    streaming.use(streaming.Console(descriptor, ["hunter2hunter2"], {}))
     yield path
     streaming.console = before
     os.close(descriptor)

@@ -89,6 +89,16 @@ class BuildEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildFailing:
+    """A build still runs, and will be a failure whatever follows. Not `failing`: it was lost, and another attempt has begun."""
+
+    buildset: str
+    job: JobKey
+    build: str
+    failing: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class BuildAgain:
     """Somebody had a build of a live item run again: its result does not count any more, another will come."""
 
@@ -133,6 +143,7 @@ Happening = (
     | NodesReady
     | BuildEnded
     | BuildPaused
+    | BuildFailing
     | BuildAgain
     | Resumed
     | Reported

@@ -10,6 +10,7 @@ from headgate.gating.happenings import (
     AskedPromote,
     BuildAgain,
     BuildEnded,
+    BuildFailing,
     BuildPaused,
     Happening,
     Heard,
@@ -22,7 +23,7 @@ from headgate.gating.happenings import (
 )
 from headgate.gating.leaving import leave, remove, stop, stop_behind
 from headgate.gating.primaries import with_graph
-from headgate.gating.progress import INVALID_AHEAD, begin_again, end_build, end_request, pause_build, skip_all
+from headgate.gating.progress import INVALID_AHEAD, begin_again, end_build, end_request, note_failing, pause_build, skip_all
 from headgate.gating.reporting import report_again_as_failure, report_end
 from headgate.gating.state import Item, Key, Preparation
 from headgate.gating.windows import grown, shrunk
@@ -49,6 +50,8 @@ def take_in(work: Work, happening: Happening) -> None:
             end_request(work, happening)
         case BuildEnded():
             end_build(work, happening)
+        case BuildFailing():
+            note_failing(work, happening)
         case BuildPaused():
             pause_build(work, happening)
         case BuildAgain():

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from headgate.gating.happenings import BuildAgain, BuildEnded, BuildPaused, NodesReady, Prepare, RequestNodes, ResumeBuild, StartBuild
+from headgate.gating.happenings import (
+    BuildAgain,
+    BuildEnded,
+    BuildFailing,
+    BuildPaused,
+    NodesReady,
+    Prepare,
+    RequestNodes,
+    ResumeBuild,
+    StartBuild,
+)
 from headgate.gating.leaving import stop_job
 from headgate.gating.outcome import dependents_of, needs_of, regular, skipped_by
 from headgate.gating.semaphores import give_back, take
@@ -201,6 +211,15 @@ def begin_again(work: Work, again: BuildAgain) -> None:
         if key in builds and builds[key].result == "SKIPPED":
             del builds[key]
     work.change_buildset(item.id, builds=builds)
+
+
+def note_failing(work: Work, failing: BuildFailing) -> None:
+    """A build will fail: those behind need not wait for its end. It runs on, and so do the item's other builds, also where failures are
+    to be fast (Zuul cancels those at its end)."""
+    item = work.find_buildset(failing.buildset)
+    build = item.buildset.builds.get(failing.job) if item is not None else None
+    if item is not None and build is not None and build.id == failing.build and build.result is None:
+        work.change_buildset(item.id, builds={**item.buildset.builds, failing.job: replace(build, failing=failing.failing)})
 
 
 def pause_build(work: Work, paused: BuildPaused) -> None:

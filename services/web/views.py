@@ -59,7 +59,9 @@ def text_of(build: Build) -> str:
     """What a build says of itself in a word or two."""
     if build.result is not None:
         return build.result
-    return "RETRY" if build.ended else "running" if build.started else "preparing"
+    if build.ended:
+        return "RETRY"
+    return "preparing" if build.started is None else "running, failing" if build.failing else "running"
 
 
 def job_view(job: FrozenJob, build: Build | None, expected: float | None = None, why: str = "") -> JobView:
@@ -104,11 +106,15 @@ def _item_state(queued: QueuedItem, jobs: Sequence[JobView]) -> tuple[str, str]:
         return "success", queued.why or "reporting success"
     if done:
         return "failure", queued.why or "reporting failure"
-    if failing(buildset.graph, known):
+    if failing(buildset.graph, known) or any(job.voting and _will_fail(job.build) for job in jobs):
         return "failure", "failing"
     if any(job.kind != WAITING for job in jobs):
         return RUNNING, queued.why or "running"
     return WAITING, queued.why or "waiting"
+
+
+def _will_fail(build: Build | None) -> bool:
+    return build is not None and build.ended is None and build.failing is not None
 
 
 def buildset_summary(buildset: Buildset, builds: Iterable[Build]) -> tuple[str, str]:

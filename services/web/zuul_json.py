@@ -92,6 +92,7 @@ def _job(job: JobView, web_url: str) -> dict[str, Any]:
         "url": f"{web_url}/console/{one.id}" if one else None,
         "report_url": f"{web_url}/build/{one.id}" if one else None,
         "tries": one.attempt if one else 0,
+        "pre_fail": one is not None and one.failing is not None,
         "waiting_status": job.why or None,
     }
 

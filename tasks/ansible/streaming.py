@@ -17,6 +17,8 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from tasks.ansible.early import Telling
+
 MAGIC = b"\x00\x02HG\x03"
 HEADER = struct.Struct(">BdI")  # stream (1 or 2), node's time, length
 HEADER_LENGTH = len(MAGIC) + HEADER.size
@@ -30,10 +32,13 @@ def stamp(seconds: float) -> str:
 
 class Console:
     """The build's console of one playbook: every write is one append, so that lines of several processes never mix.
-    Values in `redact` appear nowhere in it, if they are in one line."""
+    Values in `redact` appear nowhere in it, if they are in one line; what is in it is looked at for `telling`."""
 
-    def __init__(self, descriptor: int, redact: Sequence[str] = (), homes: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, descriptor: int, redact: Sequence[str] = (), homes: Mapping[str, str] | None = None, telling: Telling | None = None
+    ) -> None:
         self.descriptor = descriptor
+        self.telling = telling or Telling()
         self.redact = sorted((value.encode() for value in redact if value), key=len, reverse=True)
         self.homes = dict(homes or {})
         self.task_offset = 0
@@ -63,10 +68,10 @@ class Console:
 console = Console(os.open(os.devnull, os.O_WRONLY))  # replaced in the process of each playbook
 
 
-def use(descriptor: int, redact: Sequence[str], homes: Mapping[str, str]) -> None:
-    """From now on this process writes to the console behind `descriptor`."""
+def use(made: Console) -> None:
+    """From now on this process writes to this console."""
     global console
-    console = Console(descriptor, redact, homes)
+    console = made
 
 
 class NotTheEnd(bytes):
@@ -127,12 +132,14 @@ class Frames:
         self.parts[stream] = part
         if whole:
             before = b"%s | %s | " % (stamp(when).encode(), self.host)
+            console.telling.look(whole)
             lines += b"".join(b"%s%s\n" % (before, line.rstrip(b"\r")) for line in whole)
 
     def close(self) -> bytes:
         """The stream has ended: unfinished lines are written, an unfinished frame is returned as what it may have been."""
         for stream, part in self.parts.items():
             if part:
+                console.telling.look([part])
                 console.write(b"%s | %s | %s\n" % (stamp(time.time()).encode(), self.host, part))
                 self.parts[stream] = b""
         rest = bytes(self.pending)

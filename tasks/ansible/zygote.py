@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
 from tasks.ansible import streaming, waiting
+from tasks.ansible.early import Telling
 
 CLONE = {
     "mnt": 0x00020000,
@@ -49,7 +50,8 @@ CACHE = "ansiballz_cache"  # where Ansible keeps packed modules, below its local
 
 class Request(TypedDict):
     """`sandbox` is a process inside it; `console` a path outside it; `inventory_vars` (YAML, secrets) exist only for this playbook;
-    `processes` is how many there may be in the sandbox, `file_bytes` how long a file may become (0: as it likes)."""
+    `processes` is how many there may be in the sandbox, `file_bytes` how long a file may become (0: as it likes); `telling` is the path
+    outside it of a pipe for the words of `tasks.ansible.early`, "" if nobody listens, and `failure_output` what they are about."""
 
     sandbox: int
     arguments: list[str]
@@ -63,6 +65,8 @@ class Request(TypedDict):
     homes: dict[str, str]
     inventory: str
     inventory_vars: str
+    telling: str
+    failure_output: list[str]
 
 
 def call(name: str, *arguments: Any) -> None:
@@ -140,7 +144,7 @@ def inventory_arguments(request: Request, directory: Path) -> list[str]:
     return ["-i", str(directory / "inventory.yaml")]
 
 
-def play(request: Request, console: int) -> int:
+def play(request: Request, console: int, telling: int) -> int:
     """Be ansible-playbook; returns its exit code."""
     from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
@@ -150,7 +154,8 @@ def play(request: Request, console: int) -> int:
     tempfile.tempdir = None
     constants.DEFAULT_ROLES_PATH = request["roles"]
     (PRIVATE / "cp").mkdir(mode=0o700, exist_ok=True)
-    streaming.use(console, request["redact"], request["homes"])
+    ear = Telling(telling, request["failure_output"])
+    streaming.use(streaming.Console(console, request["redact"], request["homes"], ear))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text stream here, not any object a program may put there
     os.chdir(request["directory"])
@@ -174,6 +179,7 @@ def serve(connection: socket.socket) -> NoReturn:
     try:
         request: Request = json.loads(Path(message.decode()).read_bytes())
         console = os.open(request["console"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        telling = os.open(request["telling"], os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC) if request["telling"] else -1
         enter(request["sandbox"])
     except (OSError, ValueError) as problem:
         print(f"the sandbox is gone: {problem}", flush=True)
@@ -187,7 +193,7 @@ def serve(connection: socket.socket) -> NoReturn:
             os.setsid()
             limit(request)
             give_up_capabilities()
-            code = play(request, console)
+            code = play(request, console, telling)
         finally:
             with contextlib.suppress(OSError):
                 sys.stdout.flush()

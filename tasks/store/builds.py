@@ -166,6 +166,14 @@ class BuildStore(StoreBase):
             ).one()
             await self._tell(connection, f"buildset:{row.buildset}", "items", *([FACTS] if "data" in values else ()))
 
+    async def note_failing(self, build_id: str) -> None:
+        """Record that a build that still runs will fail."""
+        async with self._engine.begin() as connection:
+            this = sa.update(t.builds).where(t.builds.c.id == build_id, t.builds.c.ended.is_(None), t.builds.c.failing.is_(None))
+            row = (await connection.execute(this.values(failing=utc_now()).returning(t.builds.c.buildset))).first()
+            if row is not None:
+                await self._tell(connection, f"buildset:{row.buildset}", "items", FACTS)
+
     async def end_build(self, build_id: str, result: str | None, **values: Any) -> None:
         """Record how a build ended; the first end stands. `result` None: another attempt follows."""
         async with self._engine.begin() as connection:

@@ -142,6 +142,7 @@ def build_of(row: Any) -> Build:
         round=row.round,
         position=row.position,
         cancelled=row.cancelled,
+        failing=row.failing,
     )
 
 

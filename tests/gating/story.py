@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headgate.configuration import SourceFile, load_layout, parse_tenants
-from headgate.gating import Item, PipelineState, Tenancy
+from headgate.gating import BuildFailing, Item, PipelineState, Tenancy, job_key
 from headgate.simulation.run import Play, begin, finish
 from headgate.simulation.scenario import Step
 from headgate.simulation.setting import Setting
@@ -106,6 +106,13 @@ class Story:
 
     def fails(self, name: str, job: str = "unit") -> None:
         self.do("fail", id=name, job=job)
+
+    def will_fail(self, name: str, job: str = "unit", failing: bool = True) -> None:
+        """It is seen that a build under way will fail; or, not `failing`, that another attempt of it began."""
+        item = next(each for each, shown in zip(self.items(), self.queue(), strict=True) if shown == name)
+        key = next(job_key(each) for each in item.buildset.jobs if each.name == job)
+        self.play.scheduler.ask("t", "gate", BuildFailing(item.buildset.id, key, item.buildset.builds[key].id, failing))
+        self.play.settle()
 
     def let_go(self, name: str | None = None, job: str | None = None) -> None:
         """End the builds that wait (of those whose last change is `name`)."""

@@ -41,6 +41,29 @@ def test_failed_head_restarts_those_behind() -> None:
     assert story.vote("A") == -2
 
 
+def test_head_that_will_fail_restarts_those_behind_and_runs_on() -> None:
+    story = Story()
+    story.approved_changes("A", "B", "C")
+    story.fails("A")
+    story.will_fail("A")
+    assert story.queue() == ["A", "B", "C"] and story.vote("A") == 0
+    assert story.running() == ["lint on A,1", "unit on A,1", "lint on B,1", "unit on B,1", "lint on B,1 C,1", "unit on B,1 C,1"]
+    story.to_the_end()
+    assert [story.status(name) for name in "ABC"] == ["NEW", "MERGED", "MERGED"]
+    assert story.vote("A") == -2
+
+
+def test_what_would_have_failed_and_was_lost_is_waited_for_again() -> None:
+    story = Story()
+    story.approved_changes("A", "B")
+    story.will_fail("A")
+    assert "unit on B,1" in story.running()
+    story.will_fail("A", failing=False)
+    assert "unit on A,1 B,1" in story.running()
+    story.to_the_end()
+    assert [story.status(name) for name in "AB"] == ["MERGED", "MERGED"]
+
+
 def test_failure_in_the_middle_is_passed_by() -> None:
     story = Story()
     story.approved_changes("A", "B", "C")

@@ -65,6 +65,29 @@ async def test_ten_approved_changes_of_which_the_third_fails_merge_in_order_thou
     assert await ci.ask("select 1 from items where dequeued is null") == []
 
 
+async def test_a_job_that_prints_its_failure_lets_those_behind_go_on_without_it_before_it_ends(ci: Installation) -> None:
+    brittle = r"- job: {name: brittle, parent: waits, failure-output: '\d+ tests failed'}" + "\n"
+    ci.land({"zuul.d/more.yaml": brittle, "zuul.d/project.yaml": project_stanza(["noop"], gate=["brittle"])})
+    first, second = ci.propose_many(2)
+    for change in (first, second):
+        ci.approve(change)
+    failing = await ci.bell.ring(first.number)
+    behind = await ci.bell.ring(second.number)
+
+    failing.print("12 tests failed")
+    await until(lambda: len(ci.bell.of(second.number)) > 1, "the change behind is tested without it")
+    assert behind.gone
+    assert not failing.gone
+    assert ci.bell.of(second.number)[-1].commit != behind.commit
+    (known,) = await ci.ask("select failing, ended from builds where id = $1", failing.build)
+    assert known["failing"] is not None and known["ended"] is None
+
+    await end_all(ci, [first, second], lambda _: 0, lambda: ci.merged(second))
+    assert not ci.merged(first)
+    assert ci.verified(first) == -2
+    assert ": FAILURE" in ci.reports(first)[-1]
+
+
 async def test_operators_put_in_take_out_and_promote(ci: Installation) -> None:
     ci.land({"zuul.d/project.yaml": project_stanza(["noop"], gate=["waits"])})
     first, second = ci.propose_many(2)

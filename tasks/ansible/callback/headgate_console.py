@@ -13,6 +13,7 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 from tasks.ansible import streaming
+from tasks.ansible.early import FAILED, UNREACHABLE, may_be_rescued
 
 DOCUMENTATION = """
   name: headgate_console
@@ -23,6 +24,10 @@ DOCUMENTATION = """
 
 ALREADY_SHOWN = ("stdout", "stderr", "stdout_lines", "stderr_lines", "invocation", "deprecations", "exception")
 LONGEST_RESULT = 20_000
+PRINTING = frozenset(
+    f"{prefix}{name}" for name in ("async_status", "raw", "script") for prefix in ("", "ansible.builtin.", "ansible.legacy.")
+)
+"""Actions whose output is known at their end only; so is that of commands left to run in the background."""
 CENSORED = "the result is hidden because the task says no_log"
 
 
@@ -60,8 +65,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._show("FAILED (ignored)" if ignore_errors else "FAILED", result)
+        if not ignore_errors and not may_be_rescued(result._task):
+            streaming.console.telling.tell(FAILED, f"{result._host.name}: {result._task.get_name()}")
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
+        streaming.console.telling.tell(UNREACHABLE, result._host.name)
         self._show("UNREACHABLE", result)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
@@ -91,6 +99,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
     def _show(self, kind: str, result: Any, item: bool = False) -> None:
         """One result in one line, with what a reader needs more when it is a failure or a debug message."""
         outcome = result._result
+        if result._task.action in PRINTING or result._task.async_val:
+            self._output(result)
         if outcome.get("_ansible_no_log"):
             self._say(result, f"{kind} ({CENSORED})")
             return
@@ -107,6 +117,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # Ansible has no type
         if kind.startswith(("FAILED", "UNREACHABLE")) or outcome.get("_ansible_verbose_always"):
             text += self._details(outcome)
         self._say(result, text)
+
+    def _output(self, result: Any) -> None:
+        """What a module that does not stream has printed, at its end."""
+        outcome = result._result
+        if not outcome.get("_ansible_no_log"):
+            lines = [line for name in ("stdout", "stderr") if isinstance(outcome.get(name), str) for line in outcome[name].splitlines()]
+            streaming.console.telling.look([line.encode(errors="replace") for line in lines])
+            if lines:
+                self._say(result, "\n".join(lines))
 
     def _details(self, outcome: dict[str, Any]) -> str:
         hidden = (*ALREADY_SHOWN, "changed", "failed", "warnings", "results", "start", "end", "delta", "cmd", "rc")
