@@ -28,11 +28,11 @@ def take(work: Work, item: Item, job: FrozenJob, requesting: bool) -> bool:
 
 
 def give_back(work: Work, item: Item, job: FrozenJob) -> None:
-    """Release all that the job holds, and tell every pipeline."""
-    if not job.semaphores:
-        return
-    _release(work, _holder(work, item, job), job)
-    work.act([Notify("", SemaphoreFreed())])
+    """Release all that the job holds, and tell every pipeline if that was anything."""
+    holder = _holder(work, item, job)
+    if any(holder in work.semaphores.get(use.name, ()) for use in job.semaphores):
+        _release(work, holder, job)
+        work.act([Notify("", SemaphoreFreed())])
 
 
 def _holder(work: Work, item: Item, job: FrozenJob) -> Holder:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,11 @@ class Author:
                 continue
             found |= {job.name for job in graph.jobs if job.name != "noop"}
         return sorted(found)
+
+    def comments(self) -> list[str]:
+        """What people say, some of it what pipelines listen for."""
+        patterns = [each for pipeline in self.layout.pipelines.values() for trigger in pipeline.triggers for each in trigger.comment]
+        return [*COMMENTS, *(re.sub(r"\\b|\\s|\(\?i\)|[\^$*+?]", "", pattern.pattern) for pattern in patterns for _ in range(3))]
 
     def pipelines(self) -> list[str]:
         gates = [name for name, pipeline in self.layout.pipelines.items() if pipeline.manager == "dependent"]
@@ -123,12 +129,13 @@ class Author:
             (4, lambda name: self.say("event", id=name)),
             (9, self.release),
             (4, lambda name: self.say("snapshot")),
-            (2, lambda name: self.say("comment", id=name, text=self.dice.choice(COMMENTS))),
+            (2, lambda name: self.say("comment", id=name, text=self.dice.choice(self.comments()))),
             (1, self.vote),
             (1, lambda name: self.say("abandon", id=name)),
             (1, lambda name: self.say("submit", id=name)),
             (1, lambda name: self.say("conflict", id=name)),
             (2, self.patchset),
+            (1, lambda name: self.say("time", seconds=self.dice.choice((60, 3600, 100000)))),
             (1, lambda name: self.say("hold_nodes", on=self.dice.random() < 0.5)),
             (1, lambda name: self.say("dequeue", pipeline=self.dice.choice(self.pipelines()), id=name)),
             (1, lambda name: self.say("enqueue", pipeline=self.dice.choice(self.pipelines()), id=name)),
@@ -136,6 +143,8 @@ class Author:
         ]
         (chosen,) = self.dice.choices([each for _, each in choices], [weight for weight, _ in choices])
         chosen(name)
+        if self.steps[-1]["op"] in ("approve", "event", "comment", "enqueue") and self.dice.random() < 0.1:
+            self.steps[-1]["nosettle"] = True
 
     def go(self, name: str) -> None:
         self.say("approve", id=name, label="Approved", value=1, event=True)
@@ -166,9 +175,10 @@ class Author:
             )
 
 
-def scenario(seed: int, layout: Layout, config: str, steps: int = 25) -> Step:
+def scenario(seed: int, layouts: Mapping[str, Layout], config: str, steps: int = 25) -> Step:
     """The scenario of a seed: the same one every time."""
     dice = random.Random(seed)
+    layout = dice.choice(list(layouts.values()))
     author = Author(dice, layout, linked=dice.choice((0.1, 0.4, 0.7)), configuring=dice.choice((0.0, 0.0, 0.2)))
     author.say("hold", on=True)
     author.make_changes(dice.randint(3, 6))
