@@ -23,6 +23,7 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,6 +49,7 @@ class OpenStack:
         self.clouds_file = directory / "clouds.yaml"
         self._database = EmbeddedPostgres(directory / "postgres")
         self._process: subprocess.Popen[bytes] | None = None
+        self._bridges: list[str] = []
         self.connection = cache(self._connection)
 
     def start(self) -> None:
@@ -56,6 +58,9 @@ class OpenStack:
         self.directory.chmod(0o711)  # a PostgreSQL that root starts runs as another user
         python = openstack_python()
         self._start_database()
+        for region in self.regions:
+            if region.hypervisor == "libvirt":
+                self._make_bridge(region)
         plan = {
             "directory": str(self.directory),
             "base_port": free_ports(PORTS),
@@ -83,6 +88,18 @@ class OpenStack:
             os.close(ready)
             output.close()
 
+    def _make_bridge(self, region: Region) -> None:
+        """It has the gateway's address; what is left of an earlier one goes."""
+        subnet = ip_network(region.subnet)
+        subprocess.run(["ip", "link", "delete", region.bridge], stderr=subprocess.DEVNULL)
+        self._bridges.append(region.bridge)
+        for command in (
+            f"link add {region.bridge} type bridge",
+            f"address add {next(subnet.hosts())}/{subnet.prefixlen} dev {region.bridge}",
+            f"link set {region.bridge} up",
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
+
     def _start_database(self) -> None:
         async def set_up() -> None:
             connection = await asyncpg.connect(self._database.url("postgres"))
@@ -104,6 +121,8 @@ class OpenStack:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
         self._database.stop()
+        for bridge in self._bridges:
+            subprocess.run(["ip", "link", "delete", bridge], check=True)
 
     def _connection(self, cloud: str) -> Connection:
         """For the test's own looks and deeds, beside the provider under test."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 FLAVORS: Mapping[str, tuple[int, int, int]] = MappingProxyType({"small": (1, 512, 1), "medium": (2, 2048, 10), "large": (4, 8192, 80)})
 """Cores, MiB of memory, GiB of disk."""
@@ -15,7 +15,10 @@ PROJECTS = ("ci", "others")
 
 @dataclass(frozen=True)
 class Region:
-    """`number` makes its addresses: 127.NUMBER.0.0/20 inside, 127.NUMBER.128.0/20 for floating IPs. `quotas` are those of every project."""
+    """`number` makes its addresses: 127.NUMBER.0.0/20 inside, 127.NUMBER.128.0/20 for floating IPs. `quotas` are those of every project.
+
+    With the `hypervisor` libvirt, servers are QEMU's guests on a bridge of this machine, at 10.NUMBER.0.0/24; else they are SSH servers on
+    loopback (`plugins/guests.py`)."""
 
     name: str
     number: int
@@ -23,10 +26,16 @@ class Region:
     memory_mb: int = 800_000
     quotas: Mapping[str, int] = field(default_factory=lambda: {"instances": 200, "cores": 400, "ram": 400_000})
     boot_seconds: float = 0
+    hypervisor: Literal["guests", "libvirt"] = "guests"
 
     @property
     def subnet(self) -> str:
-        return f"127.{self.number}.0.0/20"
+        return f"10.{self.number}.0.0/24" if self.hypervisor == "libvirt" else f"127.{self.number}.0.0/20"
+
+    @property
+    def bridge(self) -> str:
+        """The name of the network interface that guests of libvirt are on."""
+        return f"ci-{self.number}"
 
     @property
     def floating_subnet(self) -> str:
@@ -40,6 +49,8 @@ class Region:
             "memory_mb": self.memory_mb,
             "quotas": dict(self.quotas),
             "boot_seconds": self.boot_seconds,
+            "hypervisor": self.hypervisor,
+            "bridge": self.bridge,
             "subnet": self.subnet,
             "floating_subnet": self.floating_subnet,
         }

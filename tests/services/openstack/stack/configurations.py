@@ -10,6 +10,9 @@ from plan import ADMIN_PASSWORD, Plan
 PACKAGED = Path(sys.prefix, "etc")
 """Paste configurations, as the packages bring them."""
 
+DRIVERS = {"guests": "guest_nova", "libvirt": "guest_libvirt"}
+"""Nova's driver for each kind of hypervisor, in `plugins`."""
+
 
 def section(name: str, **options: object) -> str:
     return f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in options.items())
@@ -119,7 +122,7 @@ def nova(plan: Plan, region: str) -> str:
             my_ip="127.0.0.1",
             state_path=root / "nova",
             transport_url="fake:///",
-            compute_driver="guest_nova.GuestDriver",
+            compute_driver=f"{DRIVERS[plan.regions[region]['hypervisor']]}.GuestDriver",
             vif_plugging_is_fatal="false",
             vif_plugging_timeout=0,
             rpc_response_timeout=300,
@@ -139,6 +142,14 @@ def nova(plan: Plan, region: str) -> str:
         + section("vif_plug_linux_bridge_privileged", helper_command=helper)
         + section("nova_sys_admin", helper_command=helper)
         + section("vnc", enabled="false")
+        + section(
+            "libvirt",
+            virt_type="qemu",
+            connection_uri=f"qemu+unix:///system?socket={root}/libvirt/run/libvirt-sock",
+            images_type="qcow2",
+            inject_partition=-2,
+            cpu_mode="none",
+        )
         + tokens(plan, region)
         + login(plan, "placement", region)
         + login(plan, "service_user", region, send_service_user_token="true")
