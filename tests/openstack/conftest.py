@@ -17,7 +17,8 @@ from providers.base import DestroyFailed
 from providers.openstack import OpenStackProvider
 from providers.openstack_settings import OpenStackSettings
 from tests.services.openstack.cloud import OpenStack
-from tests.services.openstack.regions import ALPHA, BETA
+from tests.services.openstack.environment import libvirt_is_here
+from tests.services.openstack.regions import ALPHA, BETA, METAL
 
 Make = Callable[..., OpenStackProvider]
 OWNERS = ("headgate-test", "somebody-else")
@@ -27,7 +28,7 @@ OWNERS = ("headgate-test", "somebody-else")
 def openstack_cloud() -> Iterator[OpenStack]:
     # not below pytest's own directory: as root PostgreSQL is another user, and every start of pytest closes that to others
     directory = Path(tempfile.mkdtemp(prefix="headgate-openstack-"))
-    cloud = OpenStack(directory, (ALPHA, BETA))
+    cloud = OpenStack(directory, (ALPHA, BETA, METAL) if libvirt_is_here() else (ALPHA, BETA))
     try:
         cloud.start()
         yield cloud

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -103,8 +104,19 @@ class Proposed:
 class Installation:
     """`directory` holds nothing but what Headgate and its configuration put there."""
 
-    def __init__(self, directory: Path, server: GerritServer, node: SshNode, bell: Bell) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        server: GerritServer,
+        node: SshNode,
+        bell: Bell,
+        *,
+        providers: Iterable[Mapping[str, Any]] = (),
+        files: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`providers` besides the usual ones; `files` of the tested project besides the usual ones."""
         self.directory, self.node, self.bell = directory, node, bell
+        self._providers = [dict(provider) for provider in providers]
         directory.mkdir()
         self.web_port, self.prefect_port = free_port(), free_port()
         self.web = f"http://127.0.0.1:{self.web_port}"
@@ -123,7 +135,7 @@ class Installation:
         configuration.git("commit", "-q", "-m", "The example")
         configuration.git("push", "-q", "origin", "HEAD:refs/heads/main")
         self.author = self.server.author(authors / "demo")
-        self.land(files_of_demo(bell.port))
+        self.land(files_of_demo(bell.port) | files)
         self._write_configuration()
 
     def _write_configuration(self) -> None:
@@ -145,6 +157,7 @@ class Installation:
             "providers": [
                 {"name": "here", "driver": "local", "labels": ["local"]},
                 {"name": "hosts", "driver": "static", "private-key": str(self.node.private_key), "nodes": [host]},
+                *self._providers,
             ],
         }
         self.config.write_text(yaml.safe_dump(settings, sort_keys=False))

@@ -1,6 +1,6 @@
 """The environment that OpenStack's services run in: made once per checkout beside `.venv`, again when `requirements.lock` changes.
 
-    python -m tests.services.openstack.environment      # makes it ahead of the tests
+python -m tests.services.openstack.environment      # makes it ahead of the tests
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ LOCK = Path(__file__).with_name("requirements.lock")
 ENVIRONMENT = Path(__file__).parents[3] / ".venv-openstack"
 SYSTEM_PYTHON = "/usr/bin/python3.11"
 """Preferred to whatever runs the tests: it stays where it is."""
+SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
 ATTEMPTS, ATTEMPT_SECONDS = 4, 240
 """Of an installation, which fetches 200 packages. What one attempt has fetched is in uv's cache for the next."""
 
@@ -32,7 +33,23 @@ def openstack_python() -> Path:
             subprocess.run([*_uv(), "venv", "-q", "--allow-existing", "--python", base, str(ENVIRONMENT)], check=True)
             _again_and_again([*_uv(), "pip", "sync", "-q", "--compile-bytecode", "--python", str(python), str(LOCK)])
             stamp.write_text(LOCK.read_text())
+        _lend_libvirt()
     return python
+
+
+def libvirt_is_here() -> bool:
+    """Whether there can be a region with real guests: as root, with Debian's libvirt and its bindings for the Python of the environment."""
+    programs = [shutil.which(name, path="/usr/sbin:/usr/bin") for name in ("libvirtd", "qemu-system-x86_64", "genisoimage", "bwrap", "ip")]
+    return os.geteuid() == 0 and all(programs) and Path(SYSTEM_PYTHON).exists() and bool(list(SYSTEM_PACKAGES.glob("libvirtmod.*")))
+
+
+def _lend_libvirt() -> None:
+    """The bindings are no package that can be installed without a compiler: the system's are shown to the environment, and nothing else
+    that lies beside them."""
+    [packages] = (ENVIRONMENT / "lib").glob("python3*/site-packages")
+    for file in (*SYSTEM_PACKAGES.glob("libvirt*.py"), *SYSTEM_PACKAGES.glob("libvirtmod*.so")):
+        if not (packages / file.name).exists():
+            (packages / file.name).symlink_to(file)
 
 
 def _again_and_again(command: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -59,3 +60,7 @@ class Region:
 ALPHA = Region("alpha", 101)
 BETA = Region("beta", 102, vcpus=16, memory_mb=32_000, quotas={"instances": 5, "cores": 20, "ram": 51_200})
 """A small one: five servers by quota, of which three may be large by what there is."""
+METAL = Region(
+    "metal", 104 + os.getpid() % 100, vcpus=8, memory_mb=8_000, quotas={"instances": 4, "cores": 8, "ram": 4_096}, hypervisor="libvirt"
+)
+"""With real guests: few, since their processors are emulated. Their network is the machine's, which others may use for tests, too."""

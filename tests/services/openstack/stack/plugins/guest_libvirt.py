@@ -1,5 +1,5 @@
-"""Nova's own libvirt driver with real guests, as far as they can be had without a network agent: a libvirtd of this region's own, and a bridge
-that has the gateway's address, so that the machine reaches the guests.
+"""Nova's own libvirt driver with real guests, as far as they can be had without a network agent: a libvirtd of this region's own, and a
+bridge that has the gateway's address, so that the machine reaches the guests.
 
 Guests are emulated by QEMU: /dev/kvm proves nothing, and tests must not depend on it.
 """
@@ -7,18 +7,17 @@ Guests are emulated by QEMU: /dev/kvm proves nothing, and tests must not depend 
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nova.conf import CONF
+from nova.virt.libvirt import driver
 from plan import Plan
 from processes import START_SECONDS
 
-BINDINGS = Path("/usr/lib/python3/dist-packages")
-PRIVATE = {"etc": "/etc/libvirt", "run": "/run/libvirt", "lib": "/var/lib/libvirt", "log": "/var/log/libvirt", "cache": "/var/cache/libvirt"}
+PRIVATE = {"etc": "/etc/libvirt", "run": "/run/libvirt", **{name: f"/var/{name}/libvirt" for name in ("lib", "log", "cache")}}
 """Directories of libvirtd: this one has its own in their places."""
 QEMU = """\
 user = "root"
@@ -29,20 +28,6 @@ namespaces = []
 remember_owner = 0
 stdio_handler = "file"
 """
-
-
-def _bring_bindings(directory: Path) -> None:
-    """Debian's package, which is for this Python, and nothing else that lies beside it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for file in (*BINDINGS.glob("libvirt*.py"), *BINDINGS.glob("libvirtmod*.so")):
-        (directory / file.name).symlink_to(file)
-    sys.path.append(str(directory))
-
-
-_state = Path(CONF.state_path)
-_bring_bindings(_state / "bindings")
-
-from nova.virt.libvirt import driver  # noqa: E402 - it looks for the bindings
 
 
 def start_libvirtd(directory: Path) -> subprocess.Popen[bytes]:
@@ -65,9 +50,9 @@ def start_libvirtd(directory: Path) -> subprocess.Popen[bytes]:
 
 class GuestDriver(driver.LibvirtDriver):
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
-        region = CONF.host.removesuffix("-compute")
-        self._facts: Mapping[str, Any] = Plan.read(_state.parents[1] / "plan.json").regions[region]
-        self._libvirtd = start_libvirtd(_state.parent / "libvirt")
+        region, state = CONF.host.removesuffix("-compute"), Path(CONF.state_path)
+        self._facts: Mapping[str, Any] = Plan.read(state.parents[1] / "plan.json").regions[region]
+        self._libvirtd = start_libvirtd(state.parent / "libvirt")
         super().__init__(virtapi, read_only)
 
     def plug_vifs(self, instance: Any, network_info: Any) -> None:
