@@ -1,13 +1,18 @@
-"""A day of node requests, generated and played against the rules of `headgate.nodes` on clouds that always obey."""
+"""A day of node requests, generated and played against the rules of `headgate.nodes` on clouds that always obey.
+
+Every pass of it is checked: nobody exceeds a limit, a request's nodes are together, nobody is served before one who is first.
+"""
 
 from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from headgate.node_pools import Fill, Pool, keep_ready
 from headgate.nodes import (
     PRECEDENCES,
     Capacity,
@@ -26,11 +31,14 @@ from headgate.nodes import (
 START = datetime(2026, 11, 23, tzinfo=UTC)
 SIZES = {"small": Size(2, 2048), "standard": Size(8, 8192), "large": Size(16, 16384)}
 OFFERS = (
-    Offer("east", SIZES, Capacity(nodes=160, cores=1200)),
+    Offer("east", SIZES, Capacity(nodes=160, cores=1200), zones=("one", "two", "three")),
     Offer("west", SIZES, Capacity(nodes=110, ram=850_000), 110),
     Offer("spot", {"standard": SIZES["standard"]}, Capacity(nodes=40), 50),
 )
 TICK = timedelta(seconds=30)
+TENANTS = {"bounded": Capacity(nodes=12, cores=80)}
+"""What each tenant that has a limit may have at once."""
+POOLS = (Pool("small", 8, timedelta(hours=2)), Pool("standard", 6))
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Served:
 
 def generate(count: int = 20_000, seed: int = 6) -> list[Asked]:
     """Requests over 24 hours with a rush in the afternoon and at the hour of the periodic jobs; one node mostly, sometimes two, rarely five
-    or ten; from a few minutes to two hours."""
+    or ten; from a few minutes to two hours. A project in twelve is of the tenant `bounded`."""
     chance = random.Random(seed)
     found = []
     for number in range(count):
@@ -57,49 +65,107 @@ def generate(count: int = 20_000, seed: int = 6) -> list[Asked]:
         nodes = chance.choices((1, 2, 5, 10), (88, 10, 1.5, 0.5))[0]
         label = chance.choices(("small", "standard", "large"), (15, 80, 5))[0]
         precedence = "low" if hour == 6 else chance.choices(("high", "normal"), (20, 80))[0]
-        project = f"project-{min(int(chance.paretovariate(0.8)), 60)}"
+        project = min(int(chance.paretovariate(0.8)), 60)
+        tenant = "bounded" if project % 12 == 11 and label != "large" else "free"
+        labels = (label,) * (min(nodes, 5) if tenant == "bounded" else nodes)
         runs = timedelta(minutes=min(2 + chance.lognormvariate(2.0, 0.8), 120))
-        found.append(Asked(Request(f"{number:05}", (label,) * nodes, created, PRECEDENCES[precedence]), project, runs))
+        found.append(Asked(Request(f"{number:05}", labels, created, PRECEDENCES[precedence], tenant=tenant), f"project-{project}", runs))
     return sorted(found, key=lambda asked: asked.request.created)
 
 
 def play(day: Sequence[Asked], offers: Sequence[Offer] = OFFERS) -> tuple[list[Served], list[Refuse]]:
     """Who was served when. A launched node is ready at once and lives as long as its job runs; a pass every `TICK`."""
-    asked = {one.request.id: one for one in day}
-    waiting: dict[str, Request] = {}
-    coming = list(reversed(day))
-    nodes: dict[str, list[NodeRecord]] = {}
-    ends: list[tuple[datetime, str]] = []
-    served: list[Served] = []
-    refused: list[Refuse] = []
-    now = START
-    while coming or waiting:
-        now += TICK
-        while coming and coming[-1].request.created <= now:
-            one = coming.pop()
-            waiting[one.request.id] = one.request
-        while ends and ends[0][0] <= now:
-            nodes.pop(heapq.heappop(ends)[1])
-        shared = share_fairly(list(waiting.values()), {name: asked[name].project for name in waiting})
-        for action in decide(shared, [node for group in nodes.values() for node in group], offers, now).actions:
-            if isinstance(action, Launch):
-                request = waiting.pop(action.request)
-                nodes[request.id] = [
-                    NodeRecord(f"{request.id}-{n}", label, action.provider, NodeState.IN_USE, request=request.id)
-                    for n, label in enumerate(request.labels)
-                ]
-                _check(nodes, offers)
-                heapq.heappush(ends, (now + asked[request.id].runs, request.id))
-                served.append(Served(asked[request.id], now - request.created))
-            elif isinstance(action, Refuse):
-                waiting.pop(action.request)
-                refused.append(action)
+    return Day(day, offers).play()
+
+
+class Day:
+    def __init__(self, day: Sequence[Asked], offers: Sequence[Offer]) -> None:
+        self.offers = {offer.name: offer for offer in offers}
+        self.asked = {one.request.id: one for one in day}
+        self.coming = list(reversed(day))
+        self.waiting: dict[str, Request] = {}
+        self.nodes: dict[str, NodeRecord] = {}
+        self.ends: list[tuple[datetime, str, tuple[str, ...]]] = []
+        self.served: list[Served] = []
+        self.refused: list[Refuse] = []
+        self.given: set[str] = set()
+        self.count = 0
+
+    def play(self) -> tuple[list[Served], list[Refuse]]:
+        now = START
+        while self.coming or self.waiting:
+            now += TICK
+            while self.coming and self.coming[-1].request.created <= now:
+                one = self.coming.pop()
+                self.waiting[one.request.id] = one.request
+            while self.ends and self.ends[0][0] <= now:
+                for node in heapq.heappop(self.ends)[2]:
+                    del self.nodes[node]
+            shared = share_fairly(list(self.waiting.values()), {name: self.asked[name].project for name in self.waiting})
+            before = len(self.served)
+            for action in decide(shared, list(self.nodes.values()), list(self.offers.values()), now, TENANTS).actions:
+                if isinstance(action, Refuse):
+                    self.waiting.pop(action.request)
+                    self.refused.append(action)
+                else:
+                    assert isinstance(action, Launch | Grant)
+                    self.serve(action, now)
+            self.check_order(shared, {one.asked.request.id for one in self.served[before:]})
+            self.fill(now)
+            self.check_limits()
+        return self.served, self.refused
+
+    def new_node(self, label: str, provider: str, zone: str, now: datetime, request: str = "", tenant: str = "") -> str:
+        self.count += 1
+        state = NodeState.IN_USE if request else NodeState.READY
+        self.nodes[f"node-{self.count}"] = NodeRecord(f"node-{self.count}", label, provider, state, zone, request, tenant, now)
+        return f"node-{self.count}"
+
+    def serve(self, action: Launch | Grant, now: datetime) -> None:
+        request = self.waiting.pop(action.request)
+        reused = action.reuse if isinstance(action, Launch) else action.nodes
+        launched = action.labels if isinstance(action, Launch) else ()
+        assert not self.given & set(reused), "a ready node was given twice"
+        self.given |= set(reused)
+        zone = action.zone if isinstance(action, Launch) else ""
+        made = [self.new_node(label, action.provider, zone, now, request.id, request.tenant) for label in launched]
+        for node in reused:
+            self.nodes[node] = replace(self.nodes[node], request=request.id, tenant=request.tenant, state=NodeState.IN_USE)
+        mine = [self.nodes[node] for node in (*reused, *made)]
+        assert sorted(node.label for node in mine) == sorted(request.labels)
+        assert len({(node.provider, node.zone) for node in mine}) == 1, "a request's nodes are in two places"
+        heapq.heappush(self.ends, (now + self.asked[request.id].runs, request.id, tuple(node.id for node in mine)))
+        self.served.append(Served(self.asked[request.id], now - request.created))
+
+    def fill(self, now: datetime) -> None:
+        """What is to be kept ready."""
+        for action in keep_ready(POOLS, list(self.waiting.values()), list(self.nodes.values()), list(self.offers.values()), now):
+            if isinstance(action, Fill):
+                self.new_node(action.label, action.provider, action.zone, now)
             else:
-                assert not isinstance(action, Grant), "nothing is ready ahead in this day"
-    return served, refused
+                del self.nodes[action.node]
 
+    def check_order(self, shared: Sequence[Request], served: set[str]) -> None:
+        """Of requests that want the same and may have it, those that go on waiting come after those that were served."""
+        last: dict[tuple[object, ...], tuple[object, ...]] = {}
+        for request in shared:
+            if request.id in served:
+                shape, rank = (request.labels, request.tenant), (request.precedence, request.relative_priority, request.created)
+                last[shape] = max(last.get(shape, rank), rank)
+        for request in shared:
+            if request.id in self.waiting and (reached := last.get((request.labels, request.tenant))):
+                assert (request.precedence, request.relative_priority, request.created) > reached, "somebody was served out of turn"
 
-def _check(nodes: dict[str, list[NodeRecord]], offers: Sequence[Offer]) -> None:
-    for offer in offers:
-        count = sum(len(group) for group in nodes.values() if group and group[0].provider == offer.name)
-        assert offer.capacity.nodes is None or count <= offer.capacity.nodes
+    def check_limits(self) -> None:
+        used: dict[str, Counter[str]] = {}
+        for node in self.nodes.values():
+            size = self.offers[node.provider].labels[node.label]
+            for whose in (node.provider, f"tenant {node.tenant}"):
+                used.setdefault(whose, Counter()).update(nodes=1, cores=size.cores, ram=size.ram)
+        limits = {name: offer.capacity for name, offer in self.offers.items()} | {
+            f"tenant {name}": limit for name, limit in TENANTS.items()
+        }
+        for whose, limit in limits.items():
+            for what in ("nodes", "cores", "ram"):
+                most = getattr(limit, what)
+                assert most is None or used.get(whose, Counter())[what] <= most, f"{whose} has more {what} than {most}"

@@ -76,3 +76,14 @@ def test_a_busy_project_does_not_keep_others_waiting() -> None:
     seldom = sorted(wait for name, values in by_project.items() if len(values) < 200 for wait in values)
     busy = sorted(by_project[busiest])
     assert seldom[len(seldom) * 95 // 100] < busy[len(busy) * 95 // 100]
+
+
+def test_a_tenant_that_is_bounded_waits_for_itself_only() -> None:
+    """Its limit makes it wait (that it is kept is checked at every pass), not those of its labels who came after."""
+    normal = [one for one in served() if one.asked.request.precedence == PRECEDENCES["normal"]]
+    late = {
+        tenant: sum(one.waited > timedelta(hours=1) for one in normal if one.asked.request.tenant == tenant)
+        for tenant in ("bounded", "free")
+    }
+    share = {tenant: count / sum(one.asked.request.tenant == tenant for one in normal) for tenant, count in late.items()}
+    assert share["bounded"] > 2 * share["free"]

@@ -1,6 +1,6 @@
 """A small Debian for nodes of tests: a tree of files, and a disk with the same. Made once by mmdebstrap and kept in the user's cache.
 
-It has Python, git, sudo, sshd, systemd, a kernel, a user `zuul`, and a few lines that read a config-drive's host name, keys and networks.
+It has Python, git, sudo, sshd, systemd, a kernel, a user `zuul`, and ten lines that read a config-drive's host name and keys.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ FILES = {
     "/etc/fstab": "LABEL=root / ext4 defaults,noatime 0 1\n",
     "/etc/hostname": "image\n",
     "/etc/sudoers.d/zuul": "zuul ALL=(ALL) NOPASSWD:ALL\n",
+    "/etc/systemd/network/10-any.network": "[Match]\nName=e*\n[Network]\nDHCP=ipv4\n[DHCPv4]\nClientIdentifier=mac\n",
     "/etc/systemd/system/config-drive.service": (
         "[Unit]\nBefore=ssh.service systemd-networkd.service\nConditionPathExists=/dev/disk/by-label/config-2\n"
         "[Service]\nType=oneshot\nExecStart=/usr/local/sbin/config-drive\n[Install]\nWantedBy=multi-user.target\n"
@@ -33,17 +34,10 @@ FILES = {
 import json, pathlib, socket, subprocess
 mount = pathlib.Path("/run/config-drive")
 mount.mkdir(exist_ok=True)
-pathlib.Path("/run/systemd/network").mkdir(parents=True, exist_ok=True)
 subprocess.run(["mount", "-o", "ro", "/dev/disk/by-label/config-2", mount], check=True)
 facts = json.loads((mount / "openstack/latest/meta_data.json").read_text())
 socket.sethostname(facts["hostname"])
 pathlib.Path("/etc/hostname").write_text(facts["hostname"] + "\\n")
-links = json.loads((mount / "openstack/latest/network_data.json").read_text())
-for network in links["networks"]:
-    [mac] = [link["ethernet_mac_address"] for link in links["links"] if link["id"] == network["link"]]
-    how = "DHCP=ipv4" if network["type"] == "ipv4_dhcp" else f"Address={network['ip_address']}/{network['netmask']}"
-    text = f"[Match]\\nMACAddress={mac}\\n[Network]\\n{how}\\n[DHCPv4]\\nClientIdentifier=mac\\n"
-    pathlib.Path(f"/run/systemd/network/10-{network['id']}.network").write_text(text)
 keys = pathlib.Path("/home/zuul/.ssh/authorized_keys")
 keys.parent.mkdir(mode=0o700, exist_ok=True)
 keys.write_text("\\n".join(facts["public_keys"].values()) + "\\n")
