@@ -1,9 +1,7 @@
-"""One OpenStack of two regions for all tests of this directory, and providers on it."""
+"""One OpenStack for all tests of this directory, providers on it, and a whole Headgate."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,15 +11,20 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
-from providers.base import DestroyFailed
 from providers.openstack import OpenStackProvider
 from providers.openstack_settings import OpenStackSettings
+from tests.openstack import stories
+from tests.openstack.entries import clear, clouds_through, entry
+from tests.services.bell import Bell
+from tests.services.gerrit import GerritServer
+from tests.services.installation import Installation
 from tests.services.openstack.cloud import OpenStack
 from tests.services.openstack.environment import libvirt_is_here
+from tests.services.openstack.proxy import FaultyProxy
 from tests.services.openstack.regions import ALPHA, BETA, METAL
+from tests.services.sshd import sshd_node
 
 Make = Callable[..., OpenStackProvider]
-OWNERS = ("headgate-test", "somebody-else")
 
 
 @pytest.fixture(scope="session")
@@ -35,26 +38,6 @@ def openstack_cloud() -> Iterator[OpenStack]:
     finally:
         cloud.stop()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def entry(openstack: OpenStack, region: str = "alpha", /, **more: Any) -> dict[str, Any]:
-    """A provider as in the configuration, with what hurries tests. `label` is merged into its one label, `small`."""
-    label = {"name": "small", "cloud-image": "debian-12", "flavor-name": "small"} | more.pop("label", {})
-    return {
-        "name": "cloud",
-        "driver": "openstack",
-        "cloud": f"ci-{region}",
-        "clouds-file": str(openstack.clouds_file),
-        "networks": ["inside"],
-        "cloud-images": [{"name": "debian-12", "connection-port": 2222}],
-        "labels": [label],
-        "rate": 0,
-        "list-interval": 0.3,
-        "boot-timeout": 30,
-        "launch-timeout": 90,
-        "delete-timeout": 60,
-        "port-cleanup-interval": 0,
-    } | more
 
 
 @pytest.fixture
@@ -72,14 +55,6 @@ async def make(openstack_cloud: OpenStack, tmp_path: Path) -> AsyncIterator[Make
         await clear(each)
 
 
-async def clear(provider: OpenStackProvider) -> None:
-    for owner in OWNERS:
-        gone = (provider.destroy(node) for node in await provider.owned(owner))
-        outcomes = await asyncio.gather(*gone, return_exceptions=True)
-        assert not [each for each in outcomes if isinstance(each, BaseException) and not isinstance(each, DestroyFailed)], outcomes
-    await provider.close()
-
-
 @pytest.fixture
 def alpha(openstack_cloud: OpenStack) -> Connection:
     return openstack_cloud.connection("ci-alpha")
@@ -90,10 +65,34 @@ def beta(openstack_cloud: OpenStack) -> Connection:
     return openstack_cloud.connection("ci-beta")
 
 
-def clouds_through(cloud: OpenStack, region: str, nova: str, directory: Path) -> Path:
-    """A clouds.yaml whose `ci-REGION` talks to Nova at the URL."""
-    clouds = json.loads(cloud.clouds_file.read_text())["clouds"]
-    clouds[f"ci-{region}"] |= {"compute_endpoint_override": nova}
-    written = directory / "clouds.yaml"
-    written.write_text(json.dumps({"clouds": clouds}))
-    return written
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="headgate-cloud-"))  # PostgreSQL of root is another user: not below pytest's directory
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def nova(openstack_cloud: OpenStack) -> Iterator[FaultyProxy]:
+    with FaultyProxy(openstack_cloud.connection("ci-alpha").endpoint_for("compute")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def installation(openstack_cloud: OpenStack, nova: FaultyProxy, gerrit: GerritServer, place: Path) -> Iterator[Installation]:
+    providers = stories.providers(openstack_cloud, clouds_through(openstack_cloud, "alpha", nova.url, place))
+    if "metal" in {region.name for region in openstack_cloud.regions}:
+        providers.append(stories.real_machines(openstack_cloud, place / "pool"))
+    bell = Bell()
+    with sshd_node(place) as node:
+        installed = Installation(place / "ci", gerrit, node, bell, providers=providers, files=stories.FILES)
+        yield installed
+        installed.clean()
+    bell.close()
+
+
+@pytest.fixture
+def ci(installation: Installation) -> Iterator[Installation]:
+    installation.start()
+    yield installation
+    installation.bell.forget(installation.last_change)

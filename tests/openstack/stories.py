@@ -10,13 +10,15 @@ from typing import Any
 import asyncssh
 import yaml
 
-from tests.openstack.conftest import entry
-from tests.services import machines
+from tests.openstack.entries import entry
 from tests.services.installation import Installation, playbook
+from tests.services.openstack import real_guest
 from tests.services.openstack.cloud import OpenStack
 
-GUEST, WAYWARD, BROKEN, REAL = "guest", "wayward", "broken", "real"
-"""Labels: an obedient server; one that the first of two regions cannot build; one that nobody can; a real virtual machine."""
+GUEST, WAYWARD, REAL = "guest", "wayward", "real"
+"""Labels: an obedient server; one that the first of two regions cannot build; a real virtual machine."""
+FAILING = {"broken": "build-error", "hanging": "slow:15", "mute": "no-ssh"}
+"""Labels of servers that never come up, and why."""
 USED = "/bin/sh -c 'set -C && : > ~/handed-over && hostname'"
 """Fails on a node that it ran on before."""
 
@@ -29,8 +31,9 @@ def job(name: str, label: str, play: str, **more: Any) -> dict[str, Any]:
 JOBS = [
     job("waits-there", GUEST, "waits"),
     job("passes-there", GUEST, "once", attempts=1000),
+    job("passes-there-too", GUEST, "once", attempts=1000),
     job("passes-elsewhere", WAYWARD, "once"),
-    job("never-starts", BROKEN, "once"),
+    *(job(f"starts-{label}", label, "once") for label in FAILING),
     job("tells-its-machine", REAL, "machine"),
 ]
 FILES = {
@@ -41,7 +44,7 @@ FILES = {
 
 
 def region(cloud: OpenStack, name: str, labels: Mapping[str, Mapping[str, Any]], **more: Any) -> dict[str, Any]:
-    found = entry(cloud, name, **{"name": name, "launch-retries": 1, "launch-timeout": 60, "list-interval": 0.5, **more})
+    found = entry(cloud, name, **{"name": name, "launch-retries": 5, "launch-timeout": 60, "list-interval": 0.5, **more})
     found["labels"] = [found["labels"][0] | {"name": label} | settings for label, settings in labels.items()]
     return found
 
@@ -53,13 +56,15 @@ def failing(fault: str) -> dict[str, Any]:
 def providers(cloud: OpenStack, nova: Path) -> list[dict[str, Any]]:
     """Alpha as `nova` (a clouds.yaml) shows it, and beta."""
     alpha = region(cloud, "alpha", {GUEST: {}, WAYWARD: failing("build-error")}, **{"clouds-file": str(nova)})
-    beta = region(cloud, "beta", {WAYWARD: {}, BROKEN: failing("build-error")}, priority=200)
-    return [alpha, beta]
+    beta = region(cloud, "beta", {WAYWARD: {}}, priority=200)
+    hopeless = {label: failing(fault) for label, fault in FAILING.items()}
+    limits = {"launch-timeout": 8, "boot-timeout": 2, "launch-retries": 0}
+    return [alpha, beta, region(cloud, "beta", hopeless, **{"name": "hopeless", **limits})]
 
 
 def real_machines(cloud: OpenStack, key: Path) -> dict[str, Any]:
     """A provider of real guests; its image, a Debian that starts without a boot loader, is brought to the cloud."""
-    disk, kernel, initrd = machines.disk()
+    disk, kernel, initrd = real_guest.image()
     images = cloud.connection("admin-metal").image
     public: dict[str, Any] = {"visibility": "public"}
     booted = {
@@ -81,6 +86,10 @@ async def left(ci: Installation, cloud: OpenStack, regions: Iterable[str]) -> li
         found += [f"server {server.name} {server.status} of {name}" for server in there.compute.servers()]
         found += [f"port {port.id} of {name}" for port in there.network.ports() if port.device_owner.startswith("compute:")]
     return found
+
+
+async def none_left(ci: Installation, cloud: OpenStack, regions: Iterable[str]) -> bool:
+    return not await left(ci, cloud, regions)
 
 
 def nodes(ci: Installation) -> list[dict[str, Any]]:

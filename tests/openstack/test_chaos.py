@@ -17,7 +17,8 @@ from openstack.connection import Connection
 from providers.base import DestroyFailed, LaunchFailed
 from providers.openstack import OpenStackProvider
 from providers.openstack_settings import OpenStackSettings
-from tests.openstack.conftest import Make, clear, clouds_through, entry
+from tests.openstack.conftest import Make
+from tests.openstack.entries import clear, clouds_through, entry
 from tests.services.openstack.cloud import OpenStack
 from tests.services.openstack.proxy import Fault, FaultyProxy
 from tests.test_providers import PUBLIC_KEY, log_in, spec

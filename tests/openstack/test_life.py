@@ -2,56 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.openstack import stories
-from tests.openstack.conftest import clouds_through
-from tests.services.bell import Bell
-from tests.services.gerrit import GerritServer
 from tests.services.installation import Installation
 from tests.services.openstack.cloud import OpenStack
-from tests.services.openstack.proxy import FaultyProxy
-from tests.services.sshd import sshd_node
 
 pytestmark = [pytest.mark.slow, pytest.mark.cloud, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="headgate-cloud-"))  # PostgreSQL of root is another user: not below pytest's directory
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def nova(openstack_cloud: OpenStack) -> Iterator[FaultyProxy]:
-    with FaultyProxy(openstack_cloud.connection("ci-alpha").endpoint_for("compute")) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def installation(openstack_cloud: OpenStack, nova: FaultyProxy, gerrit: GerritServer, place: Path) -> Iterator[Installation]:
-    providers = stories.providers(openstack_cloud, clouds_through(openstack_cloud, "alpha", nova.url, place))
-    if "metal" in {region.name for region in openstack_cloud.regions}:
-        providers.append(stories.real_machines(openstack_cloud, place / "pool"))
-    bell = Bell()
-    with sshd_node(place) as node:
-        installed = Installation(place / "ci", gerrit, node, bell, providers=providers, files=stories.FILES)
-        yield installed
-        installed.clean()
-    bell.close()
-
-
-@pytest.fixture
-def ci(installation: Installation) -> Iterator[Installation]:
-    installation.start()
-    yield installation
-    installation.bell.forget(installation.last_change)
 
 
 async def test_a_change_is_tested_on_a_server_that_is_gone_afterwards(ci: Installation, openstack_cloud: OpenStack) -> None:
@@ -82,17 +39,29 @@ async def test_a_real_virtual_machine_runs_a_job(ci: Installation, openstack_clo
     assert await stories.left(ci, openstack_cloud, ["metal"]) == []
 
 
-async def test_what_one_region_cannot_build_another_does_and_what_none_can_is_a_node_failure(
-    ci: Installation, openstack_cloud: OpenStack
-) -> None:
-    change = ci.propose("passes-elsewhere", "never-starts")
-    report = await ci.report(change)
-    assert ci.verified(change) == -1
-    assert "passes-elsewhere" in report and report.count(": SUCCESS") == 1
-    assert report.count(": NODE_FAILURE") == 1
-    [build] = await ci.ask("select nodes, message from builds where job = 'passes-elsewhere'")
+async def test_what_one_region_cannot_build_another_does(ci: Installation, openstack_cloud: OpenStack) -> None:
+    change = ci.propose("passes-elsewhere")
+    await ci.report(change)
+    assert ci.verified(change) == 1
+    [build] = await ci.ask("select nodes from builds where job = 'passes-elsewhere'")
     assert '"provider": "beta"' in build["nodes"]
-    [failed] = await ci.ask("select message from builds where job = 'never-starts'")
-    assert failed["message"] == "every provider failed to launch it (beta)"
+    tried = await ci.ask("select failed from node_history where label = $1 and provider = 'alpha'", stories.WAYWARD)
+    assert len(tried) == 6 and all("the metadata asks for it" in row["failed"] for row in tried)
     await ci.over(change)
     assert await stories.left(ci, openstack_cloud, ["alpha", "beta"]) == []
+
+
+async def test_servers_that_fail_hang_or_are_mute_are_node_failures_with_a_reason(ci: Installation, openstack_cloud: OpenStack) -> None:
+    change = ci.propose(*(f"starts-{label}" for label in stories.FAILING))
+    report = await ci.report(change)
+    assert ci.verified(change) == -1
+    assert report.count(": NODE_FAILURE") == 3
+    why = {row["label"]: row["failed"] for row in await ci.ask("select label, failed from node_history where provider = 'hopeless'")}
+    assert "the metadata asks for it" in why["broken"]
+    assert "took longer than 8 s" in why["hanging"]
+    assert "no SSH server" in why["mute"]
+    wanted = {"artifacts": {"key": {"any_": ["console-hopeless-mute"]}}}
+    [artifact] = ci.prefect("POST", "artifacts/filter", wanted)
+    assert "no network" in artifact["data"]
+    await ci.over(change)
+    assert await stories.left(ci, openstack_cloud, ["beta"]) == []

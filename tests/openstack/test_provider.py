@@ -15,7 +15,8 @@ from providers.base import AtCapacity, ImageFile, LaunchFailed
 from providers.openstack import OpenStackProvider
 from providers.openstack_settings import OpenStackSettings
 from tests import test_providers
-from tests.openstack.conftest import Make, entry
+from tests.openstack.conftest import Make
+from tests.openstack.entries import entry
 from tests.services.openstack.cloud import OpenStack
 from tests.test_providers import Place, log_in, spec
 

@@ -336,6 +336,11 @@ class Installation:
         answer = self.prefect("POST", f"flow_runs/{run['id']}/set_state", {"state": state, "force": force})
         assert answer["status"] == "ACCEPT", answer
 
+    def housekeeping(self) -> None:
+        """The button Quick run of its deployment."""
+        deployment = self.prefect("GET", "deployments/name/housekeeping/housekeeping")
+        self.prefect("POST", f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+
     async def over(self, change: Proposed) -> None:
         """Until every run about the patchset has ended: nothing more will be said."""
 

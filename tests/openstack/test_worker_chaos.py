@@ -1,0 +1,143 @@
+"""The worker is killed at every step of launches that go through `provision_nodes`, while the cloud's API fails in its own ways.
+
+Afterwards cloud and database agree, nothing is left, and no node was handed out twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from tests.openstack import stories
+from tests.services.installation import Installation, Proposed
+from tests.services.openstack.cloud import OpenStack
+from tests.services.openstack.proxy import Fault, FaultyProxy
+from tests.services.until import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.cloud, pytest.mark.timeout(600)]
+KILLS = int(os.environ.get("HEADGATE_KILLS", "8"))
+STEPS = 8
+"""Requests to Nova within which a launch and the end of the one before it lie."""
+AT_ONCE = 3
+"""Changes under test; each wants two nodes."""
+GIVE_UP = 8.0
+"""Seconds without that many requests: the worker is killed all the same."""
+JSON = {"Content-Type": "application/json"}
+BROKEN = {"status": 500, "body": b'{"computeFault": {"message": "broken", "code": 500}}', "headers": JSON}
+FAULTS: tuple[Callable[[], Fault], ...] = (
+    lambda: Fault("POST", "/servers", status=429, headers={"Retry-After": "0.2"}),
+    lambda: Fault("POST", "/servers", forward=True),
+    lambda: Fault("POST", "/servers", **BROKEN),
+    lambda: Fault("GET", "/servers/detail", times=2, **BROKEN),
+    lambda: Fault("GET", "/servers/detail", times=2),
+    lambda: Fault("DELETE", "/servers/[^/]+", **BROKEN),
+    lambda: Fault("DELETE", "/servers/[^/]+", forward=True),
+)
+
+
+class Killer:
+    """Kills the worker at the n-th request from now on, before Nova gets it or after it has answered, or when `GIVE_UP` is over."""
+
+    def __init__(self, ci: Installation, nova: FaultyProxy) -> None:
+        self._ci, self._nova = ci, nova
+        self._dead: set[int] = set()
+        self.steps: Counter[str] = Counter()
+
+    async def _worker(self) -> int:
+        """One that lives, and was not killed yet."""
+
+        async def find() -> list[int]:
+            return [pid for pid in await self._ci.workers() if pid not in self._dead]
+
+        return (await until(find, "a new worker has started"))[0]
+
+    async def strike(self, step: int, after: bool) -> None:
+        pid, first, done = await self._worker(), self._nova.calls.total(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def kill(number: int) -> None:
+            if number == first + step:
+                os.kill(pid, signal.SIGKILL)
+                loop.call_soon_threadsafe(done.set)
+
+        setattr(self._nova, "after" if after else "before", kill)
+        before = Counter(self._nova.calls)
+        try:
+            async with asyncio.timeout(GIVE_UP):
+                await done.wait()
+            last = Counter(self._nova.calls) - before
+            self.steps[f"{'after' if after else 'before'} {step}: {dict(_kinds(last))}"] += 1
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            self.steps["between requests"] += 1
+        finally:
+            self._nova.before = self._nova.after = lambda number: None
+        self._dead.add(pid)
+
+
+def _kinds(calls: Counter[str]) -> Counter[str]:
+    kinds: Counter[str] = Counter()
+    for name, count in calls.items():
+        method, path = name.split(" ")
+        kinds[f"{method} {'detail' if path.endswith('detail') else 'server' if '/servers' in path else 'other'}"] += count
+    return kinds
+
+
+@contextlib.asynccontextmanager
+async def busy(ci: Installation) -> AsyncIterator[list[Proposed]]:
+    """Changes that want nodes, some at any time while the block lasts."""
+    changes: list[Proposed] = []
+
+    async def propose() -> None:
+        while True:
+            open_ones = sum(not ci.reports(change) for change in changes[-2 * AT_ONCE :])
+            if open_ones < AT_ONCE:
+                changes.append(await asyncio.to_thread(ci.propose, "passes-there", "passes-there-too"))
+            await asyncio.sleep(0.2)
+
+    task = asyncio.create_task(propose())
+    try:
+        yield changes
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.timeout(120 + 60 * KILLS)
+async def test_no_kill_of_the_worker_loses_a_node_or_hands_one_out_twice(
+    ci: Installation, nova: FaultyProxy, openstack_cloud: OpenStack
+) -> None:
+    chance = random.Random(6)
+    killer = Killer(ci, nova)
+    cloud = openstack_cloud.connection("ci-alpha").compute
+    async with busy(ci) as changes:
+        for number in range(KILLS):
+            if number % 2:
+                nova.faults[:] = [chance.choice(FAULTS)()]
+            if number % 7 == 6:
+                for server in list(cloud.servers())[:1]:
+                    cloud.delete_server(server.id, ignore_missing=True)  # somebody else tidies up
+            await killer.strike(1 + number // 2 % STEPS, after=bool(number % 2))
+    nova.faults.clear()
+    began = time.monotonic()
+    for change in changes:
+        await ci.report(change, seconds=300)
+        await ci.over(change)
+    print(f"{KILLS} kills, {len(changes)} changes; done {time.monotonic() - began:.0f} s after the last", *killer.steps.items(), sep="\n  ")
+    results = Counter(
+        row["result"] for row in await ci.ask("select result from builds where job like 'passes-there%' and result is not null")
+    )
+    assert results["SUCCESS"] >= len(changes)
+    assert not set(results) - {"SUCCESS", "NODE_FAILURE"}, results  # a node that was used before would fail
+    ci.housekeeping()
+    await until(lambda: stories.none_left(ci, openstack_cloud, ["alpha"]), "nothing is left at the cloud and in the database")
+    assert await ci.ask("select id from node_history where provider = 'alpha' and ended is null") == []
