@@ -21,6 +21,7 @@ from providers.base import Provider, ProviderSettings
 from providers.local import LocalProvider, LocalSettings
 from providers.namespace import NamespaceProvider, NamespaceSettings
 from providers.openstack_settings import OpenStackSettings
+from providers.qemu_settings import QemuSettings
 from providers.static import StaticProvider, StaticSettings
 
 ENTRY_POINTS = "headgate.providers"
@@ -40,10 +41,17 @@ def _openstack(settings: OpenStackSettings, directory: Path) -> Provider:
     return OpenStackProvider(settings, directory)
 
 
+def _qemu(settings: QemuSettings, directory: Path) -> Provider:
+    from providers.qemu import QemuProvider
+
+    return QemuProvider(settings, directory)
+
+
 DRIVERS: Mapping[str, Driver] = {
     "local": Driver(LocalSettings, LocalProvider),
     "namespace": Driver(NamespaceSettings, NamespaceProvider),
     "openstack": Driver(OpenStackSettings, _openstack),
+    "qemu": Driver(QemuSettings, _qemu),
     "static": Driver(StaticSettings, StaticProvider),
 }
 

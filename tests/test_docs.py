@@ -16,6 +16,7 @@ from cli.main import GROUPS
 from deployments.definitions import DEFINITIONS
 from headgate.settings import ImagesSettings, LogSettings, PrefectSettings, Settings, WebSettings, WorkerSettings, dashed
 from providers.local import LocalSettings
+from providers.qemu_settings import QemuLabel, QemuSettings
 from providers.static import StaticNode, StaticSettings
 from tasks.connection_settings import GerritSettings, LocalGitSettings
 
@@ -44,7 +45,7 @@ def test_every_setting_is_documented(key: str) -> None:
     assert f"`{key}`" in RUNNING
 
 
-@pytest.mark.parametrize("model", [GerritSettings, LocalGitSettings, StaticSettings, StaticNode, LocalSettings])
+@pytest.mark.parametrize("model", [GerritSettings, LocalGitSettings, StaticSettings, StaticNode, LocalSettings, QemuSettings, QemuLabel])
 def test_every_key_of_a_driver_is_documented(model: type[BaseModel]) -> None:
     assert not [
         key for key in keys(model) if f"`{key}`" not in RUNNING and key not in ("driver", "name", "canonical-hostname", "user", "nodes")

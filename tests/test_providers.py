@@ -225,7 +225,7 @@ class TestRegistry:
             registry.create({"name": "lab", "driver": "statik"}, Path())
 
     def test_missing_driver_says_which_there_are(self) -> None:
-        with pytest.raises(Problem, match=r"provider lab: driver is missing; .* local, namespace, openstack, static"):
+        with pytest.raises(Problem, match=r"provider lab: driver is missing; .* local, namespace, openstack, qemu, static"):
             registry.create({"name": "lab"}, Path())
 
     def test_unknown_key_names_the_nearest(self) -> None:

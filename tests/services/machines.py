@@ -1,6 +1,6 @@
 """A small Debian for nodes of tests: a tree of files, and a disk with the same. Made once by mmdebstrap and kept in the user's cache.
 
-It has Python, git, sudo, sshd, systemd, a kernel, a user `zuul`, and ten lines that read a config-drive's host name and keys.
+It has Python, git, sudo, sshd, systemd, a kernel, a user `zuul`, and a few lines that read a config-drive's host name, keys and networks.
 """
 
 from __future__ import annotations
@@ -25,25 +25,35 @@ FILES = {
     "/etc/fstab": "LABEL=root / ext4 defaults,noatime 0 1\n",
     "/etc/hostname": "image\n",
     "/etc/sudoers.d/zuul": "zuul ALL=(ALL) NOPASSWD:ALL\n",
-    "/etc/systemd/network/10-any.network": "[Match]\nName=e*\n[Network]\nDHCP=ipv4\n[DHCPv4]\nClientIdentifier=mac\n",
     "/etc/systemd/system/config-drive.service": (
         "[Unit]\nBefore=ssh.service systemd-networkd.service\nConditionPathExists=/dev/disk/by-label/config-2\n"
         "[Service]\nType=oneshot\nExecStart=/usr/local/sbin/config-drive\n[Install]\nWantedBy=multi-user.target\n"
     ),
     "/usr/local/sbin/config-drive": """#!/usr/bin/python3
-import json, pathlib, socket, subprocess
+import ipaddress, json, pathlib, socket, subprocess
 mount = pathlib.Path("/run/config-drive")
 mount.mkdir(exist_ok=True)
+pathlib.Path("/run/systemd/network").mkdir(parents=True, exist_ok=True)
 subprocess.run(["mount", "-o", "ro", "/dev/disk/by-label/config-2", mount], check=True)
 facts = json.loads((mount / "openstack/latest/meta_data.json").read_text())
 socket.sethostname(facts["hostname"])
 pathlib.Path("/etc/hostname").write_text(facts["hostname"] + "\\n")
+links = json.loads((mount / "openstack/latest/network_data.json").read_text())
+for network in links["networks"]:
+    [mac] = [link["ethernet_mac_address"] for link in links["links"] if link["id"] == network["link"]]
+    how = "DHCP=ipv4"
+    if network["type"] == "ipv4":
+        how = f"Address={ipaddress.ip_interface(network['ip_address'] + '/' + network['netmask'])}"
+    text = f"[Match]\\nMACAddress={mac}\\n[Network]\\n{how}\\n[DHCPv4]\\nClientIdentifier=mac\\n"
+    pathlib.Path(f"/run/systemd/network/10-{network['id']}.network").write_text(text)
 keys = pathlib.Path("/home/zuul/.ssh/authorized_keys")
 keys.parent.mkdir(mode=0o700, exist_ok=True)
 keys.write_text("\\n".join(facts["public_keys"].values()) + "\\n")
 subprocess.run(["chown", "-R", "zuul:zuul", keys.parent], check=True)
 """,
 }
+IDENTITY = Path(__file__).parents[2] / "elements" / "ci-identity" / "static"
+FILES |= {f"/{path.relative_to(IDENTITY)}": path.read_text() for path in sorted(IDENTITY.rglob("*")) if path.is_file()}
 SETUP = """set -e
 useradd --create-home --shell /bin/bash zuul
 usermod --password '*' zuul

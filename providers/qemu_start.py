@@ -1,0 +1,77 @@
+"""Starts QEMU for one machine of driver `qemu`: a program of its own that ends once QEMU runs, or says why it does not.
+
+    python -I -S qemu_start.py DIRECTORY LOCK LARGEST_FILE COMMAND...
+
+In DIRECTORY it makes the sockets `qmp` and `identity`, which listen before QEMU runs: whoever connects need not try twice. `{qmp}` and
+`{identity}` in the command become their file descriptors. QEMU is written down in `process.json` before it is QEMU: whoever was killed
+half-way leaves no process that nobody knows of. LOCK, a file descriptor, keeps the machine locked until then.
+
+Only the standard library, and little of it, since it starts for every node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import sys
+
+SOCKETS = ("qmp", "identity")
+
+
+def listen(name: str) -> socket.socket:
+    if os.path.lexists(name):
+        os.unlink(name)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(name)
+    listener.listen()
+    os.set_inheritable(listener.fileno(), True)
+    return listener
+
+
+def record() -> None:
+    """This process, and when it started, because numbers are used again. It stays the same process when it becomes QEMU."""
+    with open("/proc/self/stat") as stat:
+        started = int(stat.read().rpartition(")")[2].split()[19])
+    with open("process.new", "w") as file:
+        json.dump({"pid": os.getpid(), "started": started}, file)
+    os.replace("process.new", "process.json")
+
+
+def become(command: list[str], largest: int, problems: int) -> None:
+    try:
+        os.setsid()
+        record()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        said = os.open("qemu.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        os.execvp(command[0], command)
+    except OSError as problem:
+        os.write(problems, f"{command[0]} cannot be started: {problem.strerror}".encode())
+    os._exit(1)
+
+
+def main() -> int:
+    directory, lock, largest, *command = sys.argv[1:]
+    os.set_inheritable(int(lock), False)
+    os.chdir(directory)
+    os.umask(0o077)
+    listening = {name: listen(name) for name in SOCKETS}
+    for name, listener in listening.items():
+        command = [word.replace(f"{{{name}}}", str(listener.fileno())) for word in command]
+    began, problems = os.pipe()  # closed by becoming QEMU
+    if os.fork() == 0:
+        become(command, int(largest), problems)
+    os.close(problems)
+    if problem := os.read(began, 4096):
+        print(problem.decode(), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

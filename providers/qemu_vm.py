@@ -1,0 +1,175 @@
+"""QEMU's process of one machine: started, spoken to, told who its guest is, waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncssh
+from qemu.qmp import QMPClient, QMPError
+
+from providers.base import LaunchFailed
+from providers.locks import Process
+
+_STARTER = Path(__file__).with_name("qemu_start.py")
+_FORWARD = "HOST_FORWARD"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a guest is from now on. `interfaces` are those of the request's network."""
+
+    hostname: str
+    username: str
+    public_key: str
+    host_key: asyncssh.SSHKey
+    old_mac: str
+    mac: str
+    address: str
+    netmask: str
+
+    def order(self) -> dict[str, Any]:
+        return {
+            "do": "become",
+            "entropy": os.urandom(256).hex(),
+            "hostname": self.hostname,
+            "machine_id": os.urandom(16).hex(),
+            "boot_id": str(uuid.uuid4()),
+            "interfaces": [{"old_mac": self.old_mac, "mac": self.mac, "address": self.address, "netmask": self.netmask}],
+            "host_key": self.host_key.export_private_key().decode(),
+            "host_key_public": self.host_key.export_public_key().decode().strip(),
+            "username": self.username,
+            "public_key": self.public_key,
+        }
+
+
+class Vm:
+    """The machine whose files are in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @property
+    def process(self) -> Process:
+        """Raises `LaunchFailed`."""
+        found = Process.read(self.directory / "process.json")
+        if found is None:
+            raise LaunchFailed("QEMU's process was not recorded")
+        return found
+
+    async def start(self, command: Sequence[str], largest_file: int, lock: int, inherited: Sequence[int] = ()) -> None:
+        """Raises `LaunchFailed` when the program cannot be started; what QEMU itself complains of shows by its end."""
+        starter = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(_STARTER), str(self.directory), str(lock), str(largest_file)),
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=[lock, *inherited],
+        )
+        try:
+            _, said = await starter.communicate()
+        except asyncio.CancelledError:
+            starter.kill()
+            await starter.wait()
+            raise
+        if starter.returncode:
+            raise LaunchFailed((said.decode(errors="replace").strip().splitlines() or [f"its starter ended with {starter.returncode}"])[-1])
+
+    async def unless_it_ends(self, wanted: Awaitable[T]) -> T:
+        """What is wanted of the machine. Raises `LaunchFailed` when its process ends first."""
+        ended = asyncio.create_task(self.process.ended())
+        task = asyncio.ensure_future(wanted)
+        try:
+            await asyncio.wait((ended, task), return_when=asyncio.FIRST_COMPLETED)
+            broken = task.exception() if task.done() else None
+            if not task.done() or (isinstance(broken, OSError | LaunchFailed) and not self.process.alive):
+                said = (self.directory / "qemu.log").read_text(errors="replace").strip().splitlines()
+                raise LaunchFailed(f"QEMU ended: {said[-1] if said else 'it said nothing'}") from broken
+            return task.result()
+        finally:
+            for each in (ended, task):
+                each.cancel()
+            await asyncio.gather(ended, task, return_exceptions=True)
+
+    @asynccontextmanager
+    async def reachable(self, name: str) -> AsyncIterator[str]:
+        """A path of a file in the directory that is short enough for a socket."""
+        handle = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield f"/proc/self/fd/{handle}/{name}"
+        finally:
+            os.close(handle)
+
+    @asynccontextmanager
+    async def monitor(self) -> AsyncIterator[QMPClient]:
+        client = QMPClient(self.directory.name)
+        try:
+            async with self.reachable("qmp") as path:
+                await client.connect(path)
+            yield client
+        except QMPError as problem:
+            raise LaunchFailed(f"QEMU refuses: {problem}") from problem
+        finally:
+            with suppress(EOFError, QMPError, OSError):  # it has ended
+                await client.disconnect()
+
+    async def ssh_port(self) -> int:
+        """The port of the loopback interface that leads to the guest's SSH server."""
+        async with self.monitor() as monitor:
+            return await ssh_port(monitor)
+
+
+async def ssh_port(monitor: QMPClient) -> int:
+    said: Any = await monitor.execute("human-monitor-command", {"command-line": "info usernet"})
+    for line in str(said).splitlines():
+        fields = line.split()
+        if fields and _FORWARD in fields[0]:
+            return int(fields[3])
+    raise LaunchFailed("QEMU forwards no port to the guest's SSH server")
+
+
+class Guest:
+    """The program in the guest that takes orders about who it is (`elements/ci-identity`), if the image has it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def obey(self, order: Mapping[str, Any]) -> None:
+        """Waits for as long as it takes the program to be there and to obey. Raises `LaunchFailed`."""
+        self._writer.write(json.dumps(order).encode() + b"\n")
+        await self._writer.drain()
+        line = await self._reader.readline()
+        if not line:
+            raise LaunchFailed("QEMU closed the port that tells the guest who it is")
+        try:
+            said = json.loads(line)
+        except ValueError:
+            raise LaunchFailed("the guest answers what is no answer to the order who it is") from None
+        if not isinstance(said, dict) or said.get("done") is not True:
+            raise LaunchFailed(f"the guest cannot {order['do']}: {str(said)[:500]}")
+
+    async def become(self, identity: Identity) -> None:
+        await self.obey(identity.order())
+        await self.obey({"do": "clock", "seconds": time.time()})
+
+
+@asynccontextmanager
+async def guest(vm: Vm) -> AsyncIterator[Guest]:
+    async with vm.reachable("identity") as path:
+        reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        yield Guest(reader, writer)
+    finally:
+        writer.close()
