@@ -36,12 +36,16 @@ class RoleSource:
 
 @dataclass(frozen=True, slots=True)
 class SecretUse:
-    """`name` is the variable the playbook sees; `secret` the object, found in `project`. The value is never in a graph."""
+    """`name` is the variable the playbook sees; `secret` the object, found in `project`. The value is never in a graph.
+
+    `passed` is one that another job passed to this playbook (`pass-to-parent`).
+    """
 
     name: str
     secret: str
     project: str
     branch: str
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,10 @@ def admit_pipeline(pipeline: Pipeline, tenant: Tenant) -> None:
     for reporter in (each for each in pipeline.reporters() if each not in pipeline.config_error or each in pipeline.failure):
         if tenant.allowed_reporters is not None and reporter.connection not in tenant.allowed_reporters:
             raise Wrong(f'this tenant may not report by the connection "{reporter.connection}"', (), "Unknown Connection")
-    for trigger in pipeline.triggers:
-        if tenant.allowed_triggers is not None and trigger.connection not in tenant.allowed_triggers:
+    for trigger in pipeline.triggers if tenant.allowed_triggers is not None else ():
+        if trigger.driver in ("timer", "zuul"):
+            raise Wrong(
+                f"a {trigger.driver} trigger may not be used in a tenant with allowed-triggers: Zuul's have no connection", ("trigger",)
+            )
+        if trigger.connection not in (tenant.allowed_triggers or ()):
             raise Wrong(f'this tenant may not be triggered by the connection "{trigger.connection}"', (), "Unknown Connection")

@@ -77,7 +77,7 @@ def playbook_answer(playbook: Playbook, layout: Layout) -> dict[str, Any]:
         "path": playbook.path,
         "trusted": playbook.trusted,
         "roles": [role.project for role in playbook.roles],
-        "secrets": sorted(use.name for use in playbook.secrets),
+        "secrets": sorted({use.name for use in playbook.secrets}),
     }
 
 

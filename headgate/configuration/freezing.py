@@ -268,7 +268,7 @@ def _configuration(job: MergedJob, state: LayoutState) -> Iterator[object]:
     yield (job.final, job.abstract, job.intermediate, _roles(job.roles))
     for playbook in job.all_playbooks():
         yield (playbook.project, playbook.branch, playbook.path, playbook.semaphores, playbook.cleanup, _roles(playbook.roles))
-        yield [(use.name, use.secret) for use in playbook.secrets]
+        yield [(use.name, use.secret) for use in playbook.secrets if not use.passed]
     yield [len(group) for group in job.playbooks.values()]
     alternatives = job.nodesets()
     yield [each for each in alternatives if each.nodes or len(alternatives) > 1]

@@ -11,7 +11,7 @@ from typing import Any
 
 from headgate.configuration import references
 from headgate.configuration.definitions import PlaybookDefinition, ProjectUse
-from headgate.configuration.objects import MATCHERS, UNITED, Variant
+from headgate.configuration.objects import CONTEXT, MATCHERS, UNITED, Variant
 from headgate.configuration.regex import Regex
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import LayoutState
@@ -139,6 +139,8 @@ class MergedJob:
                 self._final_attribute(variant, key)
 
     def _final_attribute(self, variant: Variant, key: str) -> None:
+        """Refuse a final attribute, and make final what the variant says is. Asked a second time by those attributes of which Zuul
+        asks twice: a variant (not the first) may not set these and make them final at once."""
         if key in self.final_attributes and getattr(variant.job, key) is not None:
             raise Wrong(f'{_key(key)} of the job "{self.name}" is final by attribute-control: {_place(variant)} may not set it')
         if key in variant.job.final_attributes:
@@ -218,6 +220,7 @@ class MergedJob:
             elif above:
                 setattr(self, key, deep_update(getattr(self, key), above))
         if job.include_vars is not None:
+            self._final_attribute(variant, "include_vars")
             added = references.include_vars(self.state, variant)
             if job.replaced("include_vars"):
                 self.include_vars = added
@@ -232,12 +235,14 @@ class MergedJob:
     def _apply_projects(self, variant: Variant) -> None:
         job = variant.job
         if job.required_projects is not None:
+            self._final_attribute(variant, "required_projects")
             before = {} if job.replaced("required_projects") else self.required_projects
             self.required_projects = {**before, **references.required(self.state, variant)}
         for key in ("include_projects", "exclude_projects"):
             given = getattr(job, key)
             if given is None:
                 continue
+            self._final_attribute(variant, key)
             if job.replaced(key):
                 setattr(self, key, given)
             else:
@@ -278,7 +283,7 @@ class MergedJob:
         if self.final_attributes or job.final_attributes:
             for key, _ in (*said.context, *said.joined):
                 self._final_attribute(variant, key)
-            self.final_attributes.update(job.final_attributes)
+            self.final_attributes.update(job.final_attributes.intersection((*CONTEXT, *UNITED, *MATCHERS)))
         self.values.update(said.context)
         for key, value in said.joined:
             if key in MATCHERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from headgate.configuration.definitions import (
@@ -50,7 +51,10 @@ _PLAIN_FIELDS = {key: key.replace("-", "_") for key in _PLAIN}
 
 
 def job_definition(conf: dict[str, Any], name: str, complaints: Complaints, in_pipeline: bool = False) -> JobDefinition:
-    """A job from its checked mapping. Raises `Wrong` for what a shape cannot say; warnings go to `complaints`."""
+    """A job from its checked mapping. Raises `Wrong` for what a shape cannot say; warnings go to `complaints`.
+
+    The order is Zuul's: of two faults the first is told, and only the warnings before it.
+    """
     job = JobDefinition(name, in_pipeline=in_pipeline)
     for key, value in conf.items():
         attribute = _PLAIN_FIELDS.get(key)
@@ -63,8 +67,6 @@ def job_definition(conf: dict[str, Any], name: str, complaints: Complaints, in_p
         if not conf["post-review"]:
             raise Wrong("once set, post-review may not be unset: true is the only value allowed", ("post-review",))
         job.post_review = True
-    if conf.get("intermediate") and not conf.get("abstract"):
-        raise Wrong("an intermediate job must also be abstract: add abstract: true", ("intermediate",))
     if "ansible-version" in conf:
         job.ansible_version = str(conf["ansible-version"])
         if job.ansible_version not in ANSIBLE_VERSIONS:
@@ -73,20 +75,25 @@ def job_definition(conf: dict[str, Any], name: str, complaints: Complaints, in_p
         job.roles = _roles(conf["roles"])
     if "secrets" in conf:
         job.secrets = tuple(_secret(value) for value in as_list(conf["secrets"]))
-    _set_playbooks(job, conf, complaints)
+    held = _set_playbooks(job, conf, complaints)
+    if conf.get("intermediate") and not conf.get("abstract"):
+        raise Wrong("an intermediate job must also be abstract: add abstract: true", ("intermediate",))
     if "nodeset" in conf:
         value = conf["nodeset"]
         job.nodeset = value if isinstance(value, str) else _anonymous(value)
-    _set_collections(job, conf)
+    _set_projects(job, conf)
+    _set_semaphores(job, conf, held)
+    _set_words(job, conf)
     _set_variables(job, conf)
     _set_matchers(job, conf, complaints)
+    _set_failure_output(job, conf)
     if "attribute-control" in conf:
         controls = conf["attribute-control"]
         job.final_attributes = frozenset(key.replace("-", "_") for key, control in controls.items() if control.get("final") is True)
     if isinstance(paths := conf.get("preserve-home-paths"), list):
         job.preserve_home_paths = tuple(paths)
         for path in paths:
-            if path.removeprefix("./") in UNSAFE_HOME_PATHS:
+            if posixpath.normpath(path) in UNSAFE_HOME_PATHS:
                 raise Wrong(f'"{path}" may not be preserved between playbooks', ("preserve-home-paths",))
     return job
 
@@ -110,7 +117,8 @@ def _secret(value: Any) -> SecretReference:
     return SecretReference(value["secret"], value["name"], value.get("pass-to-parent", False))
 
 
-def _set_playbooks(job: JobDefinition, conf: dict[str, Any], complaints: Complaints) -> None:
+def _set_playbooks(job: JobDefinition, conf: dict[str, Any], complaints: Complaints) -> set[str]:
+    """Returns the semaphores that playbooks take."""
     held: set[str] = set()
     for key, attribute in (("pre-run", "pre_run"), ("run", "run"), ("post-run", "post_run"), ("cleanup-run", "cleanup_run")):
         if key not in conf:
@@ -122,6 +130,10 @@ def _set_playbooks(job: JobDefinition, conf: dict[str, Any], complaints: Complai
         if key == "cleanup-run":
             for _ in playbooks:
                 complaints.warn("Cleanup Run Deprecation", "cleanup-run is deprecated: use post-run with cleanup: true", (key,))
+    return held
+
+
+def _set_semaphores(job: JobDefinition, conf: dict[str, Any], held: set[str]) -> None:
     key = "semaphores" if "semaphores" in conf else "semaphore"
     semaphores = tuple(
         sorted(
@@ -149,7 +161,7 @@ def _unwrapped(job: JobDefinition, conf: dict[str, Any], key: str) -> Any:
     return value
 
 
-def _set_collections(job: JobDefinition, conf: dict[str, Any]) -> None:
+def _set_projects(job: JobDefinition, conf: dict[str, Any]) -> None:
     if "required-projects" in conf:
         uses = [
             ProjectUse(each) if isinstance(each, str) else _project_use(each)
@@ -164,17 +176,6 @@ def _set_collections(job: JobDefinition, conf: dict[str, Any]) -> None:
             (each, False) if isinstance(each, str) else (each["name"], each.get("soft", False))
             for each in as_list(_unwrapped(job, conf, "dependencies"))
         )
-    for key in ("tags", "requires", "provides"):
-        if key in conf:
-            setattr(job, key, frozenset(as_list(_unwrapped(job, conf, key))) or None)
-    if "failure-output" in conf:
-        job.failure_output = tuple(sorted(as_list(_unwrapped(job, conf, "failure-output"))))
-        for position, pattern in enumerate(job.failure_output):
-            regex = checked_regex(pattern, ("failure-output", position))
-            if regex.complaint:
-                raise Wrong(f'"{pattern}" is not RE2 syntax: {regex.complaint}', ("failure-output",))
-    if allowed := as_list(conf.get("allowed-projects")):
-        job.allowed_projects = frozenset(allowed)
 
 
 def _project_use(value: dict[str, Any]) -> ProjectUse:
@@ -187,6 +188,24 @@ def _selected(value: Any, key: str) -> tuple[str, str | None]:
     if "type" not in value or (value["type"] == "name" and "name" not in value):
         raise Wrong("needs a type (change, item), or type: name with a name", (key,))
     return (value["type"], value.get("name"))
+
+
+def _set_words(job: JobDefinition, conf: dict[str, Any]) -> None:
+    for key in ("tags", "requires", "provides"):
+        if key in conf:
+            setattr(job, key, frozenset(as_list(_unwrapped(job, conf, key))) or None)
+    if allowed := as_list(conf.get("allowed-projects")):
+        job.allowed_projects = frozenset(allowed)
+
+
+def _set_failure_output(job: JobDefinition, conf: dict[str, Any]) -> None:
+    if "failure-output" not in conf:
+        return
+    job.failure_output = tuple(sorted(as_list(_unwrapped(job, conf, "failure-output"))))
+    for position, pattern in enumerate(job.failure_output):
+        regex = checked_regex(pattern, ("failure-output", position))
+        if regex.complaint:
+            raise Wrong(f'"{pattern}" is not RE2 syntax: {regex.complaint}', ("failure-output",))
 
 
 def _set_variables(job: JobDefinition, conf: dict[str, Any]) -> None:

@@ -52,6 +52,7 @@ def project_definition(conf: dict[str, Any], complaints: Complaints, is_template
     """A project or template from its checked mapping. Raises `Wrong`."""
     project = ProjectDefinition(conf.get("name", "") or "", is_template=is_template, description=conf.get("description"))
     project.queue = conf.get("queue")
+    _refuse_lonely_semaphores(conf)
     for name, content in conf.items():
         if name not in _NOT_PIPELINES:
             project.pipelines[name] = _pipeline(name, content, complaints)
@@ -65,6 +66,18 @@ def project_definition(conf: dict[str, Any], complaints: Complaints, is_template
         project.merge_mode = conf.get("merge-mode")
         project.default_branch = conf.get("default-branch")
     return project
+
+
+def _refuse_lonely_semaphores(conf: dict[str, Any]) -> None:
+    """Zuul's schema refuses these, before anything else is said of the stanza."""
+    for pipeline, content in conf.items():
+        for position, entry in enumerate(content.get("jobs", []) if pipeline not in _NOT_PIPELINES else []):
+            for name, attributes in entry.items() if isinstance(entry, dict) else ():
+                if isinstance(attributes, dict) and list(attributes) == ["semaphore"] and isinstance(attributes["semaphore"], dict):
+                    raise Wrong(
+                        "as a mapping may not be a variant's only attribute, Zuul takes it for a semaphore object: use semaphores",
+                        (pipeline, "jobs", position, name, "semaphore"),
+                    )
 
 
 def _pipeline(name: str, content: dict[str, Any], complaints: Complaints) -> PipelineUse:
@@ -83,11 +96,6 @@ def _variant(entry: dict[str, Any], place: tuple[Any, ...], complaints: Complain
     name, attributes = next(iter(entry.items()))
     if not isinstance(attributes, dict):
         raise Wrong(f'"{name}" must hold a mapping, found {kind_of(attributes)}', (*place, name))
-    if list(attributes) == ["semaphore"] and isinstance(attributes["semaphore"], dict):
-        raise Wrong(
-            "as a mapping may not be a variant's only attribute, Zuul takes it for a semaphore object: use semaphores",
-            (*place, name, "semaphore"),
-        )
     complaints.prefix = (*place, name)
     try:
         return job_definition(attributes, name, complaints, in_pipeline=True)

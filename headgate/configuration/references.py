@@ -76,4 +76,4 @@ def roles(state: LayoutState, variant: Variant) -> tuple[RoleSource, ...]:
 def with_secrets(playbook: Playbook, passed: tuple[SecretUse, ...]) -> Playbook:
     """A playbook that gets the secrets passed to it too; its own of the same name win."""
     known = {use.name for use in playbook.secrets}
-    return replace(playbook, secrets=playbook.secrets + tuple(use for use in passed if use.name not in known))
+    return replace(playbook, secrets=playbook.secrets + tuple(replace(use, passed=True) for use in passed if use.name not in known))

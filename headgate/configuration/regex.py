@@ -6,6 +6,7 @@ a match is bounded in time because proposed configuration is hostile.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -50,8 +51,9 @@ def _compiled(pattern: str) -> _Compiled:
         if isinstance(complaint, bytes):
             complaint = complaint.decode("utf8", "replace")
     try:
+        re.compile(pattern)  # decides what is allowed; the other engine accepts more, and can be stopped
         return _Compiled(regex.compile(pattern), str(complaint))
-    except (regex.error, OverflowError, RecursionError) as wrong:
+    except (re.error, regex.error, OverflowError, RecursionError) as wrong:
         cure = f', did you mean "{as_regex(pattern)}"?' if looks_like_glob(pattern) else ""
         raise BadRegex(f'"{pattern}" is not a regular expression: {wrong}{cure}') from wrong
 

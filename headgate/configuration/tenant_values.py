@@ -99,8 +99,9 @@ class Tenant:
     allowed_oidc_issuers: tuple[str, ...] = ()
     exclude_unprotected_branches: bool = False
     exclude_locked_branches: bool = False
-    allowed_triggers: tuple[str, ...] | None = None
-    allowed_reporters: tuple[str, ...] | None = None
+    allowed_triggers: tuple[str, ...] | str | None = None
+    """Connections; a single string admits every connection whose name is a part of it, as in Zuul."""
+    allowed_reporters: tuple[str, ...] | str | None = None
     allowed_labels: tuple[str, ...] | None = None
     disallowed_labels: tuple[str, ...] | None = None
     default_parent: str = "base"

@@ -137,9 +137,12 @@ def _tenant(conf: dict[str, Any], semaphores: Mapping[str, Semaphore], path: str
         ]
         if key in conf
     }
-    for key in ("allowed-triggers", "allowed-reporters", "allowed-labels", "disallowed-labels"):
+    for key in ("allowed-triggers", "allowed-reporters"):
         if key in conf:
-            plain[key.replace("-", "_")] = tuple(as_list(conf[key]))
+            plain[key.replace("-", "_")] = conf[key] if isinstance(conf[key], str) else tuple(conf[key])
+    for key in ("allowed-labels", "disallowed-labels"):
+        if key in conf:
+            plain[key.replace("-", "_")] = tuple(conf[key])  # a single string is taken letter by letter, as Zuul does
     version = conf.get("default-ansible-version")
     web_root = conf.get("web-root")
     if version is not None and str(version) not in ANSIBLE_VERSIONS:
@@ -225,7 +228,9 @@ def _project(connection: str, name: str, settings: dict[str, Any], trusted: bool
         exclude_locked_branches=settings.get("exclude-locked-branches"),
         include_branches=patterns("include-branches"),
         exclude_branches=patterns("exclude-branches"),
-        always_dynamic_branches=patterns("always-dynamic-branches"),
+        always_dynamic_branches=tuple(dynamic)
+        if (dynamic := settings.get("always-dynamic-branches")) is not None
+        else None,  # letter by letter too
         implied_branch_matchers=settings.get("implied-branch-matchers"),
         configure_projects=patterns("configure-projects") or (),
         allow_reporter_jobs=True if trusted else bool(settings.get("allow-reporter-jobs")),

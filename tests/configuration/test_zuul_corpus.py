@@ -72,7 +72,8 @@ def asked_of_zuul(python: Path, source: Path, cases: list[tuple[Path, str]], mor
 
 
 def errors_of(result: dict[str, Any]) -> Counter[tuple[str, str, str, int]]:
-    return Counter((each["name"], each["severity"], each["source"] or "", each["line"] or 0) for each in result["config_errors"])
+    errors = result.get("config_errors") or ()
+    return Counter((each["name"], each["severity"], each["source"] or "", each["line"] or 0) for each in errors)
 
 
 def differences(directory: Path, main: str, answers: Any) -> list[str]:
@@ -86,7 +87,7 @@ def differences(directory: Path, main: str, answers: Any) -> list[str]:
     world = world_of(directory, main)
     found = []
     for theirs in answers:
-        query = {key: theirs[key] for key in ("tenant", "project", "pipeline", "branch", "files", "tag", "ref") if key in theirs}
+        query = {key: theirs[key] for key in ("tenant", "project", "pipeline", "branch", "files", "tag", "ref", "overlay") if key in theirs}
         ours = answer(world, question_of(query))
         if errors_of(ours) != errors_of(theirs):
             found.append(

@@ -229,6 +229,11 @@ class World:
         return result["job_graph"].getJobs()
 
 
+class BuildSet(types.SimpleNamespace):
+    def _set(self, **values):
+        self.__dict__.update(values)
+
+
 class Item:
     """As much of a queue item as freezing asks for."""
 
@@ -241,7 +246,7 @@ class Item:
         self.event = None
         self.debug = False
         self.parameters = {}
-        self.current_build_set = types.SimpleNamespace(
+        self.current_build_set = BuildSet(
             fail_fast=False, jobs={}, _old_jobs={}, _old_job_graph=None, debug_messages=[], item=self, getPath=lambda: ""
         )
 
