@@ -3,16 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-cloud test-images test-zuul check install install-test lock lock-openstack
+.PHONY: demo test test-fast test-cloud test-images test-zuul check install install-test install-openstack lock lock-openstack
 
 demo: install          ## a sample tenant on this machine, one good and one failing change, their votes
 	$(BIN)/headgate demo $(ARGS)
 
-test: install-test check   ## everything, against real Gerrit, Prefect, PostgreSQL, sshd and Chromium
+test: install-test install-openstack check   ## everything, against real Gerrit, Prefect, PostgreSQL, OpenStack, sshd and Chromium
 	$(BIN)/pytest -n 2 -m "not slow and not zuul"
-	$(BIN)/pytest -m "slow and not zuul and not cloud and not image" --durations=15
+	$(BIN)/pytest -m "slow and not zuul and not image and not long" --durations=15
 
-test-cloud: install-test  ## the provider on a real OpenStack of two regions, started for it (about four minutes, the first time more)
+test-cloud: install-test install-openstack  ## everything on a real OpenStack of three regions, started for it (about six minutes)
 	$(BIN)/pytest -m cloud
 
 test-images: install-test ## real images by diskimage-builder, proved and used (about ten minutes)
@@ -34,6 +34,9 @@ install:
 
 install-test:
 	@PYTHON=$(PYTHON) ./install.sh --test
+
+install-openstack: install-test  ## what the OpenStack of the tests runs in (.venv-openstack, 620 MB)
+	$(BIN)/python -m tests.services.openstack.environment
 
 lock:                  ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock

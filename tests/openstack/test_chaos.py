@@ -80,6 +80,7 @@ REFUSED = {"status": 429, "headers": {"Retry-After": "0.2"}}
 BROKEN = {"status": 500, "body": b'{"computeFault": {"message": "broken", "code": 500}}', "headers": {"Content-Type": "application/json"}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "comes_up"),
     [
@@ -139,6 +140,7 @@ async def _kill_at(cloud: OpenStack, nova: str, directory: Path, round: int) -> 
     return node_id
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 async def test_a_worker_that_is_killed_at_any_step_leaks_nothing(
     make: Make, openstack_cloud: OpenStack, alpha: Connection, tmp_path: Path

@@ -143,6 +143,7 @@ async def test_a_cloud_that_clouds_yaml_does_not_have_is_said(openstack_cloud: O
         await OpenStackProvider(settings, tmp_path).launch(spec())
 
 
+@pytest.mark.long
 async def test_many_nodes_share_their_listings(make: Make) -> None:
     provider = make(**{"list-interval": 3})
     nodes = await asyncio.gather(*(provider.launch(spec(number)) for number in range(8)))

@@ -23,7 +23,7 @@ from tests.services.openstack.proxy import Fault, FaultyProxy
 from tests.services.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.cloud, pytest.mark.timeout(600)]
-KILLS = int(os.environ.get("HEADGATE_KILLS", "8"))
+KILLS = int(os.environ.get("HEADGATE_KILLS", "6"))
 STEPS = 8
 """Requests to Nova within which a launch and the end of the one before it lie."""
 AT_ONCE = 3
