@@ -37,7 +37,9 @@ from tasks.store import new_id
 
 
 def image_formats(this: Runtime, image: ImageSettings) -> tuple[str, ...]:
-    """All formats that providers want or the configuration names; qcow2 if nobody says."""
+    """All formats that providers want or the configuration names; qcow2 if nobody says. A snapshot has none here."""
+    if image.snapshot_of:
+        return ()
     return tuple(sorted({*image.formats, *wanted_formats(this, image.name).values()})) or ("qcow2",)
 
 
@@ -132,6 +134,17 @@ def tail(path: Path, size: int = 6000) -> str:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - size))
         return file.read().decode(errors="replace").replace("`", "'").partition("\n")[2].rstrip()
+
+
+async def begin_snapshots(this: Runtime, image: ImageSettings, build_id: str, flow_run: str) -> Build:
+    """A build without files: each provider makes its own image. Raises `BuildFailed` when a script is not there."""
+    if lacking := [path for path in image.scripts if not (this.settings.directory / path).is_file()]:
+        raise BuildFailed(f"There is no script {this.settings.directory / lacking[0]}.")
+    await this.images.begin_build(build_id, image.name, flow_run)
+    await this.images.end_build(build_id, BuildState.READY, {})
+    made = await this.images.build(build_id)
+    assert made is not None
+    return made
 
 
 async def make_build(this: Runtime, image: ImageSettings, build_id: str, formats: tuple[str, ...], flow_run: str, debug: bool) -> Build:
@@ -247,6 +260,8 @@ async def _build(this: Runtime, image: ImageSettings, wanted: tuple[str, ...], d
         return "It is paused." if paused else "It is young enough."
     if paused and context is not None and context.flow_run is not None and context.flow_run.auto_scheduled:
         return "It is paused."
+    if image.snapshot_of:
+        return await begin_snapshots(this, image, new_id(), flow_run)
     return await make_build(this, image, new_id(), wanted, flow_run, debug)
 
 
@@ -259,6 +274,8 @@ async def _upload_everywhere(this: Runtime, build: Build) -> State[Any]:
     if bad:
         return Failed(message="; ".join(bad))
     where = f" and proved at {', '.join(providers)}" if providers else "; no provider's label starts from it"
+    if this.diskimages[build.image].snapshot_of:
+        return Completed(message=f"Build {build.id[:12]}, taken{where}.")
     return Completed(message=f"Build {build.id[:12]}, {size} MB of {', '.join(sorted(build.sizes))}{where}.")
 
 

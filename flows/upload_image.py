@@ -1,4 +1,4 @@
-"""The upload-image flow: one build at one provider, from the file to nodes that start from it.
+"""The upload-image flow: one build at one provider, from the file (or, for a snapshot, from a prepared node) to nodes that start from it.
 
 Upload, proof and promotion are written down one by one, so that a Retry, or a run after a crash, goes on with the first that is not done.
 Whatever fails here, nodes go on starting from the upload that was proved before.
@@ -15,13 +15,15 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.cancellation import cancellable
-from headgate.images import Build, BuildState, Upload, UploadState, format_for
-from providers.base import AtCapacity, ImageFile, ImageStore, UploadFailed
+from headgate.images import Build, BuildState, Upload, UploadState, current, format_for
+from providers.base import AtCapacity, ImageFile, ImageStore, NodeSpec, Provider, UploadFailed
 from tasks.database import Lease
 from tasks.effects import effect
 from tasks.image_boots import tell
 from tasks.image_files import BuildFiles
 from tasks.image_proof import Proof, ProofFailed, prove, take_away
+from tasks.image_snapshots import Recipe, SnapshotFailed, snapshot_format, take_snapshot
+from tasks.image_store import BECOMES
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
 
@@ -32,14 +34,18 @@ ROOM_TRIES, ROOM_SECONDS = 60, 60.0
 """How often, and how far apart, a provider without room is asked again for a node to prove an image with."""
 
 
+def no_room(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Whether a task failed because there was no room for its node."""
+    return isinstance(state.data, AtCapacity) or "AtCapacity" in (state.message or "")
+
+
 def wanted_formats(this: Runtime, image: str) -> dict[str, str]:
     """The format of `image` that each provider whose nodes start from it wants."""
+    wanting = [provider for provider in this.providers.values() if image in provider.images.values()]
+    if this.diskimages[image].snapshot_of:
+        return {provider.name: snapshot_format(provider) for provider in wanting}
     stated = this.diskimages[image].formats
-    return {
-        provider.name: format_for(provider.image_formats, stated)
-        for provider in this.providers.values()
-        if image in provider.images.values() and isinstance(provider, ImageStore)
-    }
+    return {provider.name: format_for(provider.image_formats, stated) for provider in wanting if isinstance(provider, ImageStore)}
 
 
 @effect(name="upload", task_run_name="upload to {provider}", retries=3, retry_delay_seconds=[5, 60, 300], timeout_seconds=UPLOAD_SECONDS)
@@ -66,11 +72,68 @@ async def bring(upload_id: str, build: str, image: str, provider: str, format: s
 
 
 @effect(
+    name="snapshot",
+    task_run_name="snapshot at {provider}",
+    retries=ROOM_TRIES,
+    retry_delay_seconds=ROOM_SECONDS,
+    retry_condition_fn=no_room,
+)
+async def snapshot(upload_id: str, build: str, image: str, provider: str, format: str) -> str:
+    """A node of the label that the image is a snapshot of, prepared and kept as an image; what boots it there. Retried only while the
+    provider has no room for the node."""
+    this = await runtime()
+    place, settings = this.providers[provider], this.diskimages[image]
+    if not format or settings.snapshot_of not in place.labels:
+        lacks = "can make no image of a node" if not format else f"has no label {settings.snapshot_of}"
+        raise SnapshotFailed(f"provider {provider} {lacks}")
+    scripts = [(path, (this.settings.directory / path).read_text()) for path in settings.scripts]
+    recipe = Recipe(settings.snapshot_of, scripts, settings.env_vars, settings.build_timeout)
+    files = BuildFiles(this.settings.image_directory, image, build)
+    file = ImageFile(
+        id=upload_id,
+        name=files.name,
+        owner=this.owner,
+        path=str(files.path(f"{provider}.{format}")),
+        format=format,
+        properties={"headgate_image": image, "headgate_build": build},
+    )
+    await _clear(this, upload_id, place)
+    node, upload = new_id(), await this.images.upload(upload_id)
+    assert upload is not None
+    await this.images.begin_proof(node, upload, settings.snapshot_of, BECOMES)
+    base = current(await this.images.uploads(), place.images.get(settings.snapshot_of, ""), provider)
+    spec = NodeSpec(
+        id=node,
+        label=settings.snapshot_of,
+        owner=this.owner,
+        public_key="",
+        hostname=f"snapshot-{node[:12]}",
+        image=base.external_id if base is not None else "",
+    )
+    files.log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with files.log.open("a") as log:
+            log.write(f"=== at {provider}\n")
+            return await take_snapshot(place, spec, recipe, file, log)
+    finally:
+        Path(file.path).unlink(missing_ok=True)
+        if await asyncio.shield(take_away(place, node)):
+            await asyncio.shield(this.images.end_proof(node))
+
+
+async def _clear(this: Runtime, upload_id: str, place: Provider) -> None:
+    """Nodes that an earlier try left go."""
+    for left in await this.images.proving(upload_id):
+        if await take_away(place, left):
+            await this.images.end_proof(left)
+
+
+@effect(
     name="prove",
     task_run_name="prove at {provider}",
     retries=ROOM_TRIES,
     retry_delay_seconds=ROOM_SECONDS,
-    retry_condition_fn=lambda _t, _r, state: isinstance(state.data, AtCapacity) or "AtCapacity" in (state.message or ""),
+    retry_condition_fn=no_room,
 )
 async def check(upload_id: str, provider: str) -> str:
     """A node of the upload, checked and taken away again. Retried only while the provider has no room for it."""
@@ -78,9 +141,7 @@ async def check(upload_id: str, provider: str) -> str:
     place = this.providers[provider]
     upload = await this.images.upload(upload_id)
     assert upload is not None
-    for left in await this.images.proving(upload_id):
-        if await take_away(place, left):
-            await this.images.end_proof(left)
+    await _clear(this, upload_id, place)
     label = next(label for label, image in place.images.items() if image == upload.image)
     smoke = this.diskimages[upload.image].smoke_playbook
     playbook = (this.settings.directory / Path(smoke).expanduser()).resolve() if smoke else None
@@ -119,9 +180,12 @@ async def upload_image(image: str, build: str, provider: str) -> State[Any]:
 async def _go_on(this: Runtime, build: Build, upload: Upload) -> State[Any]:
     if upload.state is UploadState.UPLOADING:
         try:
-            external = await bring(upload.id, build.id, build.image, upload.provider, upload.format)
-        except (UploadFailed, TimeoutError, KeyError) as problem:
+            make = snapshot if this.diskimages[build.image].snapshot_of else bring
+            external = await make(upload.id, build.id, build.image, upload.provider, upload.format)
+        except (UploadFailed, TimeoutError, KeyError, SnapshotFailed) as problem:
             return await _bad(this, upload, UploadState.FAILED, f"not uploaded: {problem or 'it took too long'}")
+        except AtCapacity as problem:
+            return Failed(message=f"No snapshot yet: {problem}")
         await this.images.set_upload(upload.id, UploadState.PROVING, external_id=external)
     elif upload.state is not UploadState.PROVING:
         return Completed(message=f"It is {upload.state} already.")

@@ -19,6 +19,10 @@ from headgate.problems import Problem
 DAILY = "14 14 * * *"
 """When an image is built unless it says when, in UTC."""
 
+_SOURCES = {
+    False: "it has no elements, of which one must bring an operating system, such as ci-debian; nor is it a snapshot-of a label.",
+    True: "it has elements and is a snapshot-of a label; only one of both can make it.",
+}
 HOURLY = "14 * * * *"
 """How often an image with an age of its own is looked at."""
 
@@ -35,12 +39,17 @@ class ImageProblem(Problem):
 
 class ImageSettings(DiskImage):
     """`cron` is UTC; with `rebuild-age` said instead, the image is looked at every hour. `smoke-playbook` is a file that is played on a
-    node of a new image before it is used. `qcow2-options` are qemu-img's."""
+    node of a new image before it is used. `qcow2-options` are qemu-img's.
+
+    With `snapshot-of`, a label, it is not built: at each provider `scripts` (files) run on a node of that label, which then becomes the
+    image; `env-vars` are their environment and `build-timeout` their time."""
 
     cron: str = ""
     smoke_playbook: str = ""
     qcow2_options: str = "compression_type=zstd"
     formats: tuple[str, ...] = Field(default=())
+    snapshot_of: str = ""
+    scripts: tuple[str, ...] = ()
 
     @field_validator("formats")
     @classmethod
@@ -92,8 +101,10 @@ def parse_diskimages(sections: Iterable[Mapping[str, Any]]) -> dict[str, ImageSe
         except LookupError as problem:
             raise ImageProblem(f"diskimage {image.name}: {problem.args[0]}.") from problem
         if not whole.abstract:
-            if not whole.elements:
-                raise ImageProblem(f"diskimage {image.name}: it has no elements; one must bring an operating system, such as ci-debian.")
+            if bool(whole.elements) == bool(whole.snapshot_of):
+                raise ImageProblem(f"diskimage {image.name}: {_SOURCES[bool(whole.elements)]}")
+            if bool(whole.scripts) != bool(whole.snapshot_of):
+                raise ImageProblem(f"diskimage {image.name}: snapshot-of and scripts go together.")
             found[image.name] = whole
     return found
 

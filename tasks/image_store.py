@@ -35,6 +35,8 @@ from tasks import tables as t
 from tasks.database import CHANNEL, lease_key
 
 TOPIC = "images"
+PROVES, BECOMES = "proves", "becomes"
+"""What a node does that is on hold for an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +229,10 @@ class ImageRecords:
             )
             return {row.upload: row.nodes for row in await connection.execute(query)}
 
-    async def begin_proof(self, node: str, upload: Upload, label: str) -> None:
-        """A node that proves an upload: on hold, so that no build gets it and no housekeeping takes it, until `end_proof`."""
+    async def begin_proof(self, node: str, upload: Upload, label: str, what: str = PROVES) -> None:
+        """A node that proves an upload, or becomes it: on hold until `end_proof`, so that no build gets it and no housekeeping takes it."""
         async with self._engine.begin() as connection:
-            message = f"proves image {upload.image}, build {upload.build[:8]}"
+            message = f"{what} image {upload.image}, build {upload.build[:8]}"
             await connection.execute(
                 insert(t.nodes).values(
                     id=node, label=label, provider=upload.provider, state=NodeState.HOLD, message=message, created=_now(), changed=_now()
@@ -239,12 +241,13 @@ class ImageRecords:
             await connection.execute(insert(t.image_boots).values(node=node, upload=upload.id, created=_now()))
 
     async def proving(self, upload_id: str) -> list[str]:
-        """Nodes that an earlier proof of this upload left."""
+        """Nodes that an earlier proof of this upload, or its making, left."""
+        ours = sa.or_(*(t.nodes.c.message.like(f"{what} image %") for what in (PROVES, BECOMES)))
         async with self._engine.connect() as connection:
             query = (
                 sa.select(t.nodes.c.id)
                 .join(t.image_boots, t.nodes.c.id == t.image_boots.c.node)
-                .where(t.image_boots.c.upload == upload_id, t.nodes.c.state == NodeState.HOLD, t.nodes.c.message.like("proves image %"))
+                .where(t.image_boots.c.upload == upload_id, t.nodes.c.state == NodeState.HOLD, ours)
             )
             return [row.id for row in await connection.execute(query)]
 

@@ -36,7 +36,7 @@ OFFERS = (
     Offer("spot", {"standard": SIZES["standard"]}, Capacity(nodes=40), 50),
 )
 TICK = timedelta(seconds=30)
-TENANTS = {"bounded": Capacity(nodes=12, cores=80)}
+TENANTS = {"bounded": Capacity(nodes=30, cores=220)}
 """What each tenant that has a limit may have at once."""
 POOLS = (Pool("small", 8, timedelta(hours=2)), Pool("standard", 6))
 
@@ -56,7 +56,7 @@ class Served:
 
 def generate(count: int = 20_000, seed: int = 6) -> list[Asked]:
     """Requests over 24 hours with a rush in the afternoon and at the hour of the periodic jobs; one node mostly, sometimes two, rarely five
-    or ten; from a few minutes to two hours. A project in twelve is of the tenant `bounded`."""
+    or ten; from a few minutes to two hours. A project in four is of the tenant `bounded`."""
     chance = random.Random(seed)
     found = []
     for number in range(count):
@@ -66,7 +66,7 @@ def generate(count: int = 20_000, seed: int = 6) -> list[Asked]:
         label = chance.choices(("small", "standard", "large"), (15, 80, 5))[0]
         precedence = "low" if hour == 6 else chance.choices(("high", "normal"), (20, 80))[0]
         project = min(int(chance.paretovariate(0.8)), 60)
-        tenant = "bounded" if project % 12 == 11 and label != "large" else "free"
+        tenant = "bounded" if project % 4 == 3 and label != "large" else "free"
         labels = (label,) * (min(nodes, 5) if tenant == "bounded" else nodes)
         runs = timedelta(minutes=min(2 + chance.lognormvariate(2.0, 0.8), 120))
         found.append(Asked(Request(f"{number:05}", labels, created, PRECEDENCES[precedence], tenant=tenant), f"project-{project}", runs))

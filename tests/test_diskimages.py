@@ -54,6 +54,8 @@ def test_the_builder_makes_what_others_are_made_of(formats: tuple[str, ...], mad
         ({"name": "x", "elements": ["a"], "formats": ["qcow"]}, "diskimages[0] (x): formats: 'qcow' is no format; there are qcow2"),
         ({"name": "x", "elements": ["a"], "cron": "daily"}, "'daily' has not the five fields of a cron line"),
         ({"name": "x"}, "diskimage x: it has no elements"),
+        ({"name": "x", "elements": ["vm"], "snapshot-of": "small"}, "diskimage x: it has elements and is a snapshot-of a label"),
+        ({"name": "x", "snapshot-of": "small"}, "diskimage x: snapshot-of and scripts go together"),
         ({"name": "x", "parent": "y"}, 'diskimage x: no disk image "y"'),
         ({"name": "x", "elements": ["a"], "env-vars": {"TMP_DIR": "/"}}, "TMP_DIR is set by Headgate"),
         ({"elements": ["a"]}, "diskimages[0] (without a name): name"),

@@ -43,7 +43,7 @@ FILES = {
 }
 
 
-def region(cloud: OpenStack, name: str, labels: Mapping[str, Mapping[str, Any]], **more: Any) -> dict[str, Any]:
+def region(cloud: OpenStack, name: str, labels: Mapping[str, Mapping[str, Any]], /, **more: Any) -> dict[str, Any]:
     found = entry(cloud, name, **{"name": name, "launch-retries": 5, "launch-timeout": 60, "list-interval": 0.5, **more})
     found["labels"] = [found["labels"][0] | {"name": label} | settings for label, settings in labels.items()]
     return found
