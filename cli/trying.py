@@ -126,10 +126,10 @@ class Trial:
 
     def _introduce(self, world: World, chosen: Chosen) -> None:
         snapshot = world.snapshots[chosen.project]
-        more = f", {snapshot.uncommitted} files not committed" if snapshot.uncommitted else ""
+        more = f", {counted(snapshot.uncommitted, 'file')} not committed" if snapshot.uncommitted else ""
         self._tell(f"{chosen.job.name} for {chosen.project} ({chosen.branch}{more}) as in {chosen.pipeline}")
         if errors := [problem for problem in chosen.layout.problems if problem.is_error]:
-            self._tell(f"the configuration has {len(errors)} errors, the first: {errors[0]}")
+            self._tell(f"the configuration has {counted(len(errors), 'error')}, the first: {errors[0]}")
         if chosen.attached:
             self._tell(f"no pipeline of the project runs it: it is tried as if {chosen.pipeline} did")
         if needs := ", ".join(dependency.name for dependency in chosen.job.dependencies):
@@ -192,6 +192,10 @@ class Trial:
         for name, node in plan.nodes.items():
             self._tell(f"{name} is kept: {way_to(node, plan.directory)}")
         self._tell("headgate try --release gives it back" if plan.nodes else "there is no node to keep")
+
+
+def counted(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 @contextlib.asynccontextmanager

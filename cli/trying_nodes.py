@@ -60,8 +60,8 @@ async def nodes_for(
     held.write_text(json.dumps({"provider": provider_name, "nodes": ids, "labels": labels}))  # before there is anything to lose
     try:
         found: dict[str, Node] = {}
-        for use, identity in zip(nodeset.nodes, ids, strict=True):
-            node = await provider.launch(NodeSpec(identity, use.label, OWNER, public_key, f"headgate-{identity[:12]}", build))
+        for number, (use, identity) in enumerate(zip(nodeset.nodes, ids, strict=True)):
+            node = await provider.launch(NodeSpec(identity, use.label, OWNER, public_key, f"headgate-{build[:8]}-{number}", build))
             found |= dict.fromkeys(use.names, node)
         yield Nodes(nodeset, found)
     except LaunchFailed as failed:

@@ -133,7 +133,7 @@ class Settings(Section):
     web: WebSettings = WebSettings()
     worker: WorkerSettings = WorkerSettings()
     logs: LogSettings = LogSettings()
-    connections: tuple[dict[str, Any], ...] = Field(min_length=1)
+    connections: tuple[dict[str, Any], ...] = ()
     providers: tuple[dict[str, Any], ...] = ()
     labels: tuple[LabelSettings, ...] = ()
     """Labels of which nodes are kept ready; others need not be named."""

@@ -39,6 +39,7 @@ from providers.ssh import wait_for_banner
 
 _STARTER = Path(__file__).with_name("namespace_node.py")
 _LOG_BYTES = 100_000
+_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"  # where everybody looks for it: Ansible's facts, roles that spread known hosts
 _node: TypeAdapter[Node] = TypeAdapter(Node)
 
 
@@ -208,11 +209,14 @@ class NamespaceProvider:
             "/etc/machine-id": f"{os.urandom(16).hex()}\n",
         }
         files = [{"path": path, "text": content, "mode": 0o644, "owner": 0, "group": 0} for path, content in text.items()]
-        key = host_key.export_private_key().decode()
-        files.append({"path": "/run/sshd/host_key", "text": key, "mode": 0o600, "owner": 0, "group": 0})
+        for path, key, mode in (
+            (_HOST_KEY, host_key.export_private_key(), 0o600),
+            (f"{_HOST_KEY}.pub", host_key.export_public_key(), 0o644),
+        ):
+            files.append({"path": path, "text": key.decode(), "mode": mode, "owner": 0, "group": 0})
         keys = {"path": f"{user.home}/.ssh/authorized_keys", "text": f"{spec.public_key}\n", "mode": 0o600}
         files.append(keys | {"owner": user.number, "group": user.group})
-        options = ("HostKey=/run/sshd/host_key", "UsePAM=no", "PasswordAuthentication=no", "UseDNS=no", "MaxStartups=100", "PidFile=none")
+        options = (f"HostKey={_HOST_KEY}", "UsePAM=no", "PasswordAuthentication=no", "UseDNS=no", "MaxStartups=100", "PidFile=none")
         return {
             "directory": str(self._directory / spec.id),
             "tree": str(tree),

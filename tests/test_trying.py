@@ -52,7 +52,7 @@ def test_a_job_runs_on_what_is_not_committed_and_its_console_is_shown(example: P
     module = example / "sample/__init__.py"
     module.write_text(module.read_text().replace("Hello", "Farewell"))
     failed = headgate_try(example, "unit-tests", code=1)
-    assert "(main, 1 files not committed)" in failed
+    assert "(main, 1 file not committed)" in failed
     assert "AssertionError: 'Farewell, world!' != 'Hello, world!'" in failed
     assert "FAILURE in " in failed
     assert not list((example.parent / ".cache/headgate/try/nodes/local").glob("*.json"))

@@ -19,6 +19,7 @@ from providers.local import remove_tree
 SUITE = "bookworm"
 PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "openssh-server", "sudo", "git", "python3", "iproute2", "netbase", "ca-certificates"),
+    *("rsync", "traceroute"),  # the public roles want them on every node
     *("linux-image-cloud-amd64", "initramfs-tools", "busybox", "zstd", "e2fsprogs", "ifupdown", "isc-dhcp-client"),
 )
 FILES = {
@@ -59,12 +60,17 @@ useradd --create-home --shell /bin/bash zuul
 usermod --password '*' zuul
 chmod 755 /usr/local/sbin/config-drive
 chmod 440 /etc/sudoers.d/zuul
+update-ca-certificates >/dev/null 2>&1
 systemctl enable systemd-networkd config-drive ssh >/dev/null 2>&1
 systemctl mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer systemd-timesyncd >/dev/null 2>&1
 rm -f /etc/ssh/ssh_host_* /etc/machine-id
 touch /etc/machine-id
 """
-RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, sorted(FILES.items()), SETUP)).encode()).hexdigest()[:12]
+AUTHORITIES = {
+    f"/usr/local/share/ca-certificates/{file.name}": file.read_text() for file in Path("/usr/local/share/ca-certificates").glob("*.crt")
+}
+"""Whom the administrator of this machine trusts beside the usual: what answers here for PyPI may have a certificate of theirs."""
+RECIPE = hashlib.sha256(repr((SUITE, PACKAGES, sorted(FILES.items()), sorted(AUTHORITIES.items()), SETUP)).encode()).hexdigest()[:12]
 CACHE = Path.home() / ".cache" / "headgate" / f"test-machine-{RECIPE}"
 
 
@@ -111,7 +117,7 @@ def _make(place: Path) -> None:
     command = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(PACKAGES)}", '--aptopt=Apt::Install-Recommends "false"']
     command += [*options, "--dpkgopt=force-unsafe-io", f"--essential-hook={initramfs}", SUITE, str(place)]
     subprocess.run(command, check=True)
-    for path, text in FILES.items():
+    for path, text in (FILES | AUTHORITIES).items():
         (place / path[1:]).parent.mkdir(parents=True, exist_ok=True)
         (place / path[1:]).write_text(text)
     subprocess.run(["chroot", str(place), "/bin/sh", "-c", SETUP], check=True)
