@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import CONFIG, ConfigOption, log_to_stderr
+from headgate.problems import Problem
 from tasks.installation import database_url, prefect_environment, read_settings
 
 
@@ -27,10 +28,16 @@ def worker(
     config: ConfigOption = CONFIG,
     pool: Annotated[list[str] | None, typer.Option("--pool", help="Serve only this work pool (may be repeated).")] = None,
 ) -> None:
-    """Run one more worker against a running installation, on this or another machine that shares its state directory."""
+    """Run one more worker against a running installation, on this machine or (with `worker.home`) on another one."""
     log_to_stderr()
     settings = read_settings(config)
     database_url(settings)  # says so if there is no installation to work for
+    try:
+        settings.state.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise Problem(
+            f"The state directory {settings.state} cannot be used: {problem.strerror}. Choose another with `state-dir:`."
+        ) from problem
     os.environ.update(prefect_environment(settings))
 
     async def run() -> None:

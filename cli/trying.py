@@ -201,7 +201,7 @@ def counted(number: int, name: str) -> str:
 @contextlib.asynccontextmanager
 async def shown(console: Path) -> AsyncIterator[None]:
     """While this lasts, what is written to the console is printed, with the time of day only."""
-    from services.web.following import Watcher, follow
+    from tasks.following import Watcher, follow
 
     ended = asyncio.Event()
     watcher = Watcher()

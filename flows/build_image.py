@@ -218,7 +218,7 @@ async def delete_upload(this: Runtime, upload_id: str, provider: str, external_i
     await this.images.forget_upload(upload_id)
 
 
-@flow(name="build-image", flow_run_name="{image}", validate_parameters=False)
+@flow(name="build-image", flow_run_name="{image}", validate_parameters=False, persist_result=False)
 @cancellable
 async def build_image(image: str, formats: list[str] | None = None, debug: bool = False, only_if_due: bool = False) -> State[Any]:
     """Build an image, bring it to its providers, prove it, use it. `formats` besides those that are wanted anyway; `debug` traces

@@ -35,7 +35,7 @@ LOOK_SECONDS = 15.0
 """How often a waiting change looks whether a job's run ended without leaving a result."""
 
 
-@flow(name="gerrit-trigger", validate_parameters=False)
+@flow(name="gerrit-trigger", validate_parameters=False, persist_result=False)
 @cancellable
 async def gerrit_trigger(buildset: str) -> State[Any]:
     """Test what the item's changes come to together and report the outcome."""

@@ -150,14 +150,16 @@ async def _hold_for_people(this: Runtime, request_id: str) -> None:
 
 async def _hand_over(this: Runtime, nodes: list[StoredNode], public_key: str) -> bool:
     """Nodes that were launched ahead get the build's key in place of their own. False when one of them is no good after all."""
-    outcomes = await asyncio.gather(*(hand_over(this.settings.state, node.node, public_key) for node in nodes if node.node is not None))
+    outcomes = await asyncio.gather(
+        *(hand_over(this.settings.state, this.home, node.node, public_key) for node in nodes if node.node is not None)
+    )
     bad = [(node_id, problem) for node_id, problem in outcomes if problem]
     for node_id, problem in bad:
         await this.nodes.reject(node_id, problem)
     return not bad
 
 
-@flow(name="provision-nodes", flow_run_name="nodes for {build_name}", validate_parameters=False)
+@flow(name="provision-nodes", flow_run_name="nodes for {build_name}", validate_parameters=False, persist_result=False)
 @cancellable
 async def provision_nodes(request_id: str, build_name: str, public_key: str) -> list[Node]:
     """The request's nodes in the order of its labels, for this build alone. Raises `NodeFailure`."""

@@ -25,7 +25,7 @@ LEASE = "ready nodes"
 
 async def _launch(this: Runtime, node: StoredNode) -> str:
     """Why it did not come up, or `""`."""
-    key = await asyncio.to_thread(make_key, this.settings.state, node.id)
+    key = await make_key(this.settings.state, this.home, node.id)
     try:
         up = await launch_node(node.id, node.label, node.provider, "", node.zone, key)
     except AtCapacity as problem:
@@ -39,7 +39,7 @@ async def _launch(this: Runtime, node: StoredNode) -> str:
     return ""
 
 
-@flow(name="ready-nodes", validate_parameters=False)
+@flow(name="ready-nodes", validate_parameters=False, persist_result=False)
 @cancellable
 async def ready_nodes() -> str:
     """Destroy what is too old or failed, launch what is missing; what fails is tried again by the next run."""
@@ -52,7 +52,7 @@ async def ready_nodes() -> str:
         problems = [problem for problem in await asyncio.gather(*(_launch(this, node) for node in launched)) if problem]
         left = [node for node in await this.nodes.nodes_of("") if node.state in (NodeState.DELETING, NodeState.FAILED)]
         for node in left:
-            forget_key(this.settings.state, node.id)
+            await forget_key(this.settings.state, this.home, node.id)
             await this.nodes.discard(node.id)
         outcomes = await asyncio.gather(*(destroy_node(node.id, node.provider) for node in left), return_exceptions=True)
         for outcome in outcomes:

@@ -34,11 +34,13 @@ from tasks.build_variables import keep_secret_data
 from tasks.building import DiskFull, build_directory, make_directory, make_key, make_plan
 from tasks.effects import effect
 from tasks.git import GitProblem
+from tasks.home import HomeProblem
 from tasks.log_storage import StorageProblem
 from tasks.playbooks import BuildProblem
 from tasks.publishing import publish, with_log_url, with_tests
 from tasks.runtime import Runtime, runtime
 from tasks.sandbox import SandboxProblem
+from tasks.sending import begin_sending
 from tasks.store import new_id
 from tasks.workspace import NodeUnreachable, WorkspaceProblem
 from tasks.zygote import ZygoteProblem
@@ -46,7 +48,7 @@ from tasks.zygote import ZygoteProblem
 LOST = "the worker that ran it is gone"
 
 
-@flow(name="run-job", validate_parameters=False)
+@flow(name="run-job", validate_parameters=False, persist_result=False)
 @cancellable
 async def run_job(buildset: str, job: str, position: int = 0) -> State[Any]:
     """Run one job until it has a result."""
@@ -161,14 +163,20 @@ class Attempt:
         Cancelled, the build ends as CANCELED, or as lost if the worker stops."""
         if self._build.attempt > self._job.attempts:
             return await self._end(Verdict("RETRY_LIMIT"), LOST)
+        sending = begin_sending(self._this, self._build.id)
         try:
-            ended = await self._end(*await self._on_some_nodeset())
+            came_to = await self._on_some_nodeset()
+            if sending is not None and (problem := await sending.end()):
+                self._values["warnings"] = [*self._values.get("warnings", []), problem]
+            ended = await self._end(*came_to)
         except asyncio.CancelledError:
             if not self._this.stopping:
                 await asyncio.shield(self._this.store.end_build(self._build.id, CANCELED, **self._values))
             raise
         finally:
             await asyncio.shield(release_nodes(self._build.id))
+            if sending is not None:
+                await asyncio.shield(sending.close())
         if self._this.settings.logs.driver != "local":
             await self._publish()
         return ended
@@ -222,11 +230,15 @@ class Attempt:
             return Verdict("ERROR"), str(problem).strip("'")
         except DiskFull as problem:
             return Verdict("DISK_FULL"), str(problem)
+        except HomeProblem as problem:
+            return verdict(self._job, [], self._build.attempt), str(problem)
         shown = [{"name": name, "label": node.label, "provider": node.provider, "host": node.host} for name, node in nodes.items()]
         await self._this.store.set_build(self._build.id, started=datetime.now(UTC), nodes=shown)
         build = playbooks.Build(plan, self._failing)
         try:
-            return await self._play_all(build)
+            came_to = await self._play_all(build)
+            await self._keep_secret_data(build)
+            return came_to
         except (BuildProblem, WorkspaceProblem) as problem:
             return Verdict("ERROR"), str(problem)
         except (SandboxProblem, ZygoteProblem) as problem:
@@ -281,6 +293,7 @@ class Attempt:
         if not waiting or not succeeded(build.played) or not pauses(build.returned()["data"]):
             return
         self._remember(build)
+        await self._keep_secret_data(build)
         build.console.say(f"PAUSED until {', '.join(sorted(waiting))} have ended")
         async with self._this.store.watch(f"buildset:{self._buildset.id}") as changed:
             await self._this.store.set_build(self._build.id, **self._values)
@@ -292,6 +305,12 @@ class Attempt:
     def _remember(self, build: playbooks.Build) -> None:
         """What the build returned, for the store."""
         returned = build.returned()
-        keep_secret_data(self._this, self._build.id, returned["secret_data"])
         _, odd_remarks = remarks_of(returned["data"], self._item.change.files)
         self._values = {"data": returned["data"], "warnings": [*build.warnings, *warnings_of(returned["data"]), *odd_remarks]}
+
+    async def _keep_secret_data(self, build: playbooks.Build) -> None:
+        """What it returned for the eyes of other jobs only."""
+        try:
+            await keep_secret_data(self._this, self._build.id, build.returned()["secret_data"])
+        except HomeProblem as problem:
+            build.warnings.append(f"The secret data that it returned could not be kept: {problem}")

@@ -154,7 +154,7 @@ async def check(upload_id: str, provider: str) -> str:
             await asyncio.shield(this.images.end_proof(node))
 
 
-@flow(name="upload-image", flow_run_name="{image} to {provider}", validate_parameters=False)
+@flow(name="upload-image", flow_run_name="{image} to {provider}", validate_parameters=False, persist_result=False)
 @cancellable
 async def upload_image(image: str, build: str, provider: str) -> State[Any]:
     """Bring a build of an image to a provider, prove it there, and let nodes start from it."""

@@ -61,11 +61,26 @@ def _from_json(value: Any) -> Any:
     return [_from_json(inner) for inner in value] if isinstance(value, list) else value
 
 
-def secrets_of(
-    playbook: Playbook, kept: Mapping[str, Any], private_key: Callable[[str], str], post_review: bool
-) -> dict[str, Mapping[str, Any]]:
-    """The decrypted secrets of one playbook, by variable. `private_key` gives the PEM of a canonical project, `post_review` is the
-    pipeline's. Raises `SecretProblem`."""
+def as_json(secret: Secret) -> dict[str, Any]:
+    """A secret, still encrypted, to be sent to who has the key."""
+    return {"name": secret.name, "data": _as_json(secret.data)}
+
+
+def from_json(value: Mapping[str, Any]) -> Secret:
+    return Secret(str(value["name"]), _from_json(value["data"]))
+
+
+Reveal = Callable[[str, Secret], Mapping[str, Any]]
+"""The fields of a secret of a canonical project, decrypted. Raises `BadKey`."""
+
+
+def with_keys(private_key: Callable[[str], str]) -> Reveal:
+    """By who has the projects' keys: `private_key` gives the PEM of a canonical project."""
+    return lambda project, secret: decrypt(secret, private_key(project))
+
+
+def secrets_of(playbook: Playbook, kept: Mapping[str, Any], reveal: Reveal, post_review: bool) -> dict[str, Mapping[str, Any]]:
+    """The decrypted secrets of one playbook, by variable. `post_review` is the pipeline's. Raises `SecretProblem`."""
     found: dict[str, Mapping[str, Any]] = {}
     for use in playbook.secrets:
         if not playbook.trusted and not post_review:
@@ -78,7 +93,7 @@ def secrets_of(
         if "data" not in secret:
             raise SecretProblem(f"the secret {use.secret} of {use.project} is an OIDC token, which is not issued here")
         try:
-            found[use.name] = decrypt(Secret(use.secret, _from_json(secret["data"])), private_key(use.project))
+            found[use.name] = reveal(use.project, Secret(use.secret, _from_json(secret["data"])))
         except BadKey as wrong:
             raise SecretProblem(f"{use.project}: {wrong}") from wrong
     return found

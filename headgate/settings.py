@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from headgate.problems import Problem
 from headgate.reruns import parse_policy
@@ -72,6 +72,10 @@ class WorkerSettings(Section):
     """Megabytes one job may fill on the worker's disk; 0 for no limit."""
     images: int = Field(1, ge=0)
     """Image builds and uploads at once in one worker; 0 for a worker on a machine that cannot build."""
+    home: str | None = None
+    """For a worker without the state directory of `headgate up`: where the web pages of that one are."""
+    secret: Path | None = None
+    """The file by which such workers are known; `worker-secret` in the state directory unless said."""
 
 
 class ImagesSettings(Section):
@@ -155,6 +159,12 @@ class Settings(Section):
         if value != "embedded" and not value.startswith(("postgresql://", "postgres://")):
             raise ValueError(f"'{value}' is neither 'embedded' nor a postgresql:// URL")
         return value
+
+    @model_validator(mode="after")
+    def _a_worker_elsewhere_knows_the_way(self) -> Settings:
+        if self.worker.home is not None and (self.database == "embedded" or self.prefect.url is None):
+            raise ValueError("a worker with a `worker.home` on another machine needs that machine's `database:` and `prefect.url:`")
+        return self
 
     @field_validator("reruns")
     @classmethod

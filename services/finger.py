@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from services.web.following import Watcher, follow
 from services.web.reader import Reader
+from tasks.following import Watcher, follow
 
 ASK_SECONDS = 10.0
 LONGEST_QUESTION = 256

@@ -36,7 +36,9 @@ def is_loopback(host: str) -> bool:
 
 
 def check_binding(settings: Settings) -> None:
-    """Refuse what would be open to the world. Raises `Problem`."""
+    """Refuse what would be open to the world, and what is no home. Raises `Problem`."""
+    if settings.worker.home is not None:
+        raise Problem("`worker.home` is for `headgate worker` on another machine; `headgate up` is where home is: leave it out.")
     if settings.prefect.url is None and not is_loopback(settings.prefect.host) and not settings.prefect.auth:
         raise Problem(
             f"Prefect would answer anybody on {settings.prefect.host}: set `prefect.auth: USER:PASSWORD`, "

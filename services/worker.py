@@ -26,6 +26,7 @@ from prefect.flow_engine import run_flow_async
 from prefect.workers.base import BaseJobConfiguration, BaseWorker, BaseWorkerResult
 from sqlalchemy.exc import SQLAlchemyError
 
+from flows.housekeeping import tidy
 from flows.registry import FLOWS, POOLS
 from headgate.settings import Settings
 from services.prefect_server import wait_for_prefect
@@ -44,6 +45,9 @@ FOREIGN_SECONDS = 1.0
 """Runs that Headgate creates are begun by its own notification; only after this is an event about a new run taken for somebody else's."""
 SWEEP_SECONDS = 10.0
 """How often a worker looks by itself for runs to cancel, in case Prefect's event got lost."""
+
+TIDY_SECONDS = 3600.0
+"""How often a worker looks for what killed ones left on its machine."""
 
 
 class WarmResult(BaseWorkerResult):
@@ -162,11 +166,22 @@ async def _sweep_cancelling(client: PrefectClient, runs: Runs) -> None:
                 logger.warning("Prefect is out of reach (%s); trying again.", problem)
 
 
+async def _keep_tidy(runtime: Runtime) -> None:
+    while True:
+        try:
+            await tidy(runtime)
+        except (OSError, SQLAlchemyError) as problem:
+            logger.warning("What an earlier worker left on this machine stays for now: %s", problem)
+        await asyncio.sleep(TIDY_SECONDS)
+
+
 async def serve(settings: Settings, stop: asyncio.Event, pools: tuple[str, ...] = tuple(POOLS)) -> None:
     """Run a worker for `pools` until `stop` is set. Raises a `Problem` when the database or Prefect cannot be used."""
     await wait_for_prefect(settings)
     runtime = await Runtime.open(settings)
     set_runtime(runtime)
+    if runtime.home is not None:
+        await runtime.home.check()
     worker_id = new_id()
     name = f"worker-{worker_id}"
     lease = await Lease.take(runtime.database_url, name)
@@ -184,6 +199,7 @@ async def serve(settings: Settings, stop: asyncio.Event, pools: tuple[str, ...] 
             *(asyncio.create_task(worker.keep_asking(), name=f"runs of {worker.pool}") for worker in workers),
             asyncio.create_task(_follow_prefect(runs, workers), name="Prefect's events"),
             asyncio.create_task(_sweep_cancelling(client, runs), name="cancellations"),
+            asyncio.create_task(_keep_tidy(runtime), name="tidying"),
         ]
         waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(lease.lost.wait())]
         try:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from headgate.checkouts import checkout
-from headgate.frozen_secrets import below_others, secrets_of
+from headgate.frozen_secrets import Reveal, below_others, secrets_of, with_keys
 from headgate.jobs import FrozenJob, Playbook
 from headgate.records import Build, Buildset, Item
 from headgate.returned import artifacts_of, parent_data
 from tasks.build_plan import BuildProblem, playbooks_of
 from tasks.git import Caches
+from tasks.home_requests import SECRET_DATA
 from tasks.secret_keys import SecretKeys
 
 if TYPE_CHECKING:  # it brings Prefect, which takes longer to import than a small job to run
@@ -36,20 +37,37 @@ def secret_data_file(this: Runtime, build_id: str) -> Path:
     return this.settings.state / "builds" / build_id / "secret-data.json"
 
 
-def keep_secret_data(this: Runtime, build_id: str, data: Mapping[str, Any]) -> None:
-    """Keep what a build returned for the jobs that depend on it and for nobody to read."""
-    if data:
-        descriptor = os.open(secret_data_file(this, build_id), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w") as file:
-            json.dump(data, file)
+async def keep_secret_data(this: Runtime, build_id: str, data: Mapping[str, Any]) -> None:
+    """Keep what a build returned for the jobs that depend on it and for nobody to read. Raises `HomeProblem`."""
+    if data and this.home is not None:
+        await this.home.keep(SECRET_DATA, build_id, json.dumps(data).encode())
+    elif data:
+        _write_private(secret_data_file(this, build_id), json.dumps(data))
 
 
-def read_secret_data(this: Runtime, build_id: str) -> dict[str, Any]:
-    try:
-        found = json.loads(secret_data_file(this, build_id).read_text())
-    except FileNotFoundError:
-        return {}
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:
+        file.write(text)
+
+
+async def read_secret_data(this: Runtime, build_id: str) -> dict[str, Any]:
+    """Nothing when it returned none. Raises `HomeProblem`."""
+    if this.home is not None:
+        text = await this.home.kept(SECRET_DATA, build_id)
+    else:
+        file = secret_data_file(this, build_id)
+        text = file.read_bytes() if file.exists() else None
+    found = json.loads(text or b"{}")
     return found if isinstance(found, dict) else {}
+
+
+def revealing(this: Runtime) -> Reveal:
+    """How secrets are decrypted on this machine; for another thread than the event loop's."""
+    home, loop = this.home, asyncio.get_running_loop()
+    if home is None:
+        return with_keys(SecretKeys(this.settings.state / "keys").private)
+    return lambda project, secret: asyncio.run_coroutine_threadsafe(home.reveal(project, secret), loop).result()
 
 
 async def secrets(
@@ -58,15 +76,15 @@ async def secrets(
     """The decrypted values, by variable, for each playbook of the job that gets any. Raises `SecretProblem`."""
     layout = await this.tenants.layout(item.tenant)
     pipeline = layout.pipelines.get(item.pipeline)
-    keys = SecretKeys(this.settings.state / "keys")
+    reveal = revealing(this)
+    returned = {name: await read_secret_data(this, build.id) for name, build in above.items()}
 
     def read() -> dict[Playbook, dict[str, Any]]:
-        returned = {name: read_secret_data(this, build.id) for name, build in above.items()}
         assert buildset.graph is not None
         below = parent_data(buildset.graph, job.name, returned)
         found = {}
         for playbook in playbooks_of(job):
-            own = secrets_of(playbook, buildset.secrets, keys.private, pipeline is not None and pipeline.post_review)
+            own = secrets_of(playbook, buildset.secrets, reveal, pipeline is not None and pipeline.post_review)
             if values := {**below_others(below, job, own), **own}:
                 found[playbook] = values
         return found

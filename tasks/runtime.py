@@ -24,6 +24,7 @@ from tasks.connection_settings import ConnectionSettings
 from tasks.connections import Connection
 from tasks.database import Listener, migrate, open_engine
 from tasks.git import Caches
+from tasks.home import Home, open_home
 from tasks.image_store import ImageRecords
 from tasks.installation import CONFIG_VARIABLE, database_url, read_settings
 from tasks.node_store import NodeStore
@@ -85,6 +86,8 @@ class Runtime:
     tenants: Tenants
     providers: dict[str, Provider]
     owner: str
+    home: Home | None = None
+    """Where what builds write is sent; None where the state directory is home."""
     diskimages: dict[str, ImageSettings] = field(default_factory=dict)
     worker: str = ""
     stopping: bool = field(default=False)
@@ -117,6 +120,7 @@ class Runtime:
             tenants=Tenants(settings.tenant_file, store, caches, connections),
             providers=providers,
             owner=owner,
+            home=open_home(settings),
             diskimages=diskimages,
         )
 
@@ -129,6 +133,8 @@ class Runtime:
             await connection.close()
         for provider in self.providers.values():
             await provider.close()
+        if self.home is not None:
+            await self.home.close()
         await self.prefect.__aexit__(None, None, None)
         await self.store.close()
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.registry import FLOWS
+
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "headgate": set(),
@@ -58,3 +60,8 @@ def test_no_module_hides_a_standard_one() -> None:
 def test_every_room_says_what_it_is_for() -> None:
     for room in ALLOWED:
         assert ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text())), room
+
+
+def test_no_flow_keeps_its_result() -> None:
+    """A run that starts again must do again what has no result in the store, whatever Prefect remembers of it."""
+    assert {name: flow.persist_result for name, flow in FLOWS.items()} == dict.fromkeys(FLOWS, False)

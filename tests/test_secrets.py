@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cli.keys import register
 from headgate.configuration import Ref
 from headgate.configuration.encryption import BadKey, as_yaml, encrypt, new_private_key, public_key
-from headgate.frozen_secrets import SecretProblem, below_others, frozen_secrets, secrets_of
+from headgate.frozen_secrets import SecretProblem, below_others, frozen_secrets, secrets_of, with_keys
 from headgate.jobs import FrozenJob
 from tasks.secret_keys import SecretKeys
 from tests.configuration.helpers import PROJECT, load
@@ -41,23 +41,23 @@ def test_a_playbook_gets_the_secret_its_job_names_by_the_name_it_gives() -> None
         asked.append(project)
         return KEY
 
-    assert secrets_of(job.run[0], kept, key, post_review=True) == {"credentials": {"password": "hunter2" * 100, "user": "me"}}
+    assert secrets_of(job.run[0], kept, with_keys(key), post_review=True) == {"credentials": {"password": "hunter2" * 100, "user": "me"}}
     assert asked == [PROJECT]
     assert "hunter2" not in json.dumps(kept)
-    assert secrets_of(replace(job.run[0], secrets=()), kept, key, post_review=True) == {}
+    assert secrets_of(replace(job.run[0], secrets=()), kept, with_keys(key), post_review=True) == {}
 
 
 def test_an_untrusted_playbook_gets_no_secret_before_review() -> None:
     job, kept = frozen(JOB)
     with pytest.raises(SecretProblem, match=r"^run.yaml of .* may not have the secret login: the pipeline is not post-review$"):
-        secrets_of(job.run[0], kept, lambda _: KEY, post_review=False)
-    assert secrets_of(replace(job.run[0], trusted=True), kept, lambda _: KEY, post_review=False)
+        secrets_of(job.run[0], kept, with_keys(lambda _: KEY), post_review=False)
+    assert secrets_of(replace(job.run[0], trusted=True), kept, with_keys(lambda _: KEY), post_review=False)
 
 
 def test_a_secret_for_another_key_or_none_is_one_sentence_without_it() -> None:
     job, kept = frozen(JOB)
     with pytest.raises(SecretProblem, match=r'the secret "login" was encrypted for another key'):
-        secrets_of(job.run[0], kept, lambda _: new_private_key(), post_review=True)
+        secrets_of(job.run[0], kept, with_keys(lambda _: new_private_key()), post_review=True)
     with pytest.raises(SecretProblem, match=r"the secret login of .* is not there"):
         secrets_of(job.run[0], {}, lambda _: KEY, post_review=True)
 

@@ -18,8 +18,8 @@ from starlette.applications import Starlette
 
 from services.web import WebSettings, create_app
 from services.web.excerpt import failure
-from services.web.following import Watcher, follow
 from services.web.queries import BadQuery, build_query
+from tasks.following import Watcher, follow
 from tests.fake_reader import CONSOLE, FakeReader, world
 
 FAILED = "1002-tox-py311-2"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from starlette.staticfiles import StaticFiles
 
 from services.web.api import Api
 from services.web.feed import Feed
-from services.web.following import Watcher
 from services.web.pages import NotFound, Pages
 from services.web.reader import Reader
 from services.web.streams import Streams
+from tasks.following import Watcher
 
 logger = logging.getLogger("headgate.web")
 
@@ -35,9 +35,9 @@ class WebSettings:
     name: str = "Headgate"
 
 
-def create_app(reader: Reader, settings: WebSettings = WebSettings()) -> Starlette:
-    """An ASGI application. Its streams last as long as their readers: whoever serves it must set a limit to a graceful end
-    (uvicorn's `timeout_graceful_shutdown`)."""
+def create_app(reader: Reader, settings: WebSettings = WebSettings(), more: Sequence[Route] = ()) -> Starlette:
+    """An ASGI application; `more` are routes beside its own. Its streams last as long as their readers: whoever
+    serves it must set a limit to a graceful end (uvicorn's `timeout_graceful_shutdown`)."""
     watcher = Watcher()
     feed = Feed(reader)
     pages = Pages(reader, feed, settings.name, settings.prefect_url.rstrip("/"))
@@ -64,6 +64,7 @@ def create_app(reader: Reader, settings: WebSettings = WebSettings()) -> Starlet
 
     return Starlette(
         routes=[
+            *more,
             *pages.routes(),
             *Api(reader, settings.web_url.rstrip("/")).routes(),
             Route("/api/console/{build}", streams.console),

@@ -11,6 +11,9 @@ import uvicorn
 from services.finger import finger_server
 from services.store_reader import StoreReader
 from services.web.app import WebSettings, create_app
+from services.web.home import HomeDoor
+from tasks.home import secret_file
+from tasks.home_requests import make_secret
 from tasks.runtime import Runtime
 
 LINGER_SECONDS = 1
@@ -29,7 +32,8 @@ async def serve_web(runtime: Runtime) -> None:
     """Serve until cancelled."""
     settings = runtime.settings
     reader = StoreReader(runtime)
-    app = create_app(reader, WebSettings(prefect_url=settings.prefect_ui))
+    door = HomeDoor(reader, settings.state, make_secret(secret_file(settings)))
+    app = create_app(reader, WebSettings(prefect_url=settings.prefect_ui), door.routes())
     config = uvicorn.Config(
         app,
         host=settings.web.host,

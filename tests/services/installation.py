@@ -111,16 +111,21 @@ class Installation:
         node: SshNode,
         bell: Bell,
         *,
+        host: str = "127.0.0.1",
         providers: Iterable[Mapping[str, Any]] = (),
         files: Mapping[str, str] = MappingProxyType({}),
+        **settings: dict[str, Any] | str,
     ) -> None:
-        """`providers` besides the usual ones; `files` of the tested project besides the usual ones."""
+        """Its pages and Prefect are at `host`; `providers` besides the usual ones; `files` of the tested project besides the usual ones;
+        `settings` come on top of those that it would have, a key at a time."""
         self.directory, self.node, self.bell = directory, node, bell
         self._providers = [dict(provider) for provider in providers]
         directory.mkdir()
         self.web_port, self.prefect_port = free_port(), free_port()
-        self.web = f"http://127.0.0.1:{self.web_port}"
-        self.prefect_url = f"http://127.0.0.1:{self.prefect_port}/api"
+        self.web = f"http://{host}:{self.web_port}"
+        self.prefect_url = f"http://{host}:{self.prefect_port}/api"
+        self.prefect_auth: tuple[str, str] | None = None
+        self._host, self._more = host, settings
         self.config = directory / "headgate.yaml"
         self.output = directory / "output"
         self._said_before = 0
@@ -148,11 +153,11 @@ class Installation:
             "name": far.host, "connection-port": far.port, "host-key": far.host_keys[0], "username": USERNAME, "labels": ["sshd"],
             "authorized-keys-file": str(self.node.home.parent / "authorized"), "max-parallel-jobs": 8,
         }  # fmt: skip
-        settings = {
+        settings: dict[str, Any] = {
             "state-dir": "state",
             "tenants": "main.yaml",
-            "web": {"port": self.web_port},
-            "prefect": {"port": self.prefect_port},
+            "web": {"port": self.web_port, "host": self._host},
+            "prefect": {"port": self.prefect_port, "host": self._host},
             "connections": [connection],
             "providers": [
                 {"name": "here", "driver": "local", "labels": ["local"]},
@@ -160,6 +165,10 @@ class Installation:
                 *self._providers,
             ],
         }
+        for key, value in self._more.items():
+            settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
+        if auth := settings["prefect"].get("auth"):
+            self.prefect_auth = tuple(auth.split(":"))
         self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
 
     # --- the process ------------------------------------------------------------------------------------------------------------------
@@ -297,7 +306,7 @@ class Installation:
     # --- Prefect, as its UI uses it ---------------------------------------------------------------------------------------------------
 
     def prefect(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, f"{self.prefect_url}/{path}", json=body, timeout=30)
+        answer = httpx.request(method, f"{self.prefect_url}/{path}", json=body, timeout=30, auth=self.prefect_auth)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
