@@ -16,6 +16,7 @@ from pathlib import Path
 
 from headgate.results import Phase, Played
 from tasks.ansible.streaming import stamp
+from tasks.disk import for_want_of_disk
 
 JOB_OUTPUT = "job-output.txt"
 """The console, as roles that upload logs look for it among them."""
@@ -77,6 +78,9 @@ class BuildConsole:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             os.write(descriptor, data)
+        except OSError as problem:
+            if not for_want_of_disk(problem):  # then there is less to read, and no reason to end otherwise
+                raise
         finally:
             os.close(descriptor)
 

@@ -84,11 +84,14 @@ def clean(logs: Path, secrets: Collection[str]) -> list[str]:
 
 
 def clean_file(file: Path, secrets: Collection[str]) -> bool:
-    """The same for one file; whether it had any."""
+    """The same for one file; whether it had any. A file that had some and cannot be written again is deleted."""
     values = sorted((secret.encode() for secret in secrets if secret), key=len, reverse=True)
     if not values or not _contains(file, values):
         return False
-    _replace(file, values)
+    try:
+        _replace(file, values)
+    except OSError:
+        file.unlink()
     return True
 
 
@@ -110,12 +113,15 @@ def _contains(file: Path, values: list[bytes]) -> bool:
 def _replace(file: Path, values: list[bytes]) -> None:
     """Line by line, as secrets are hidden in the console."""
     temporary = file.with_name(f".{file.name}.cleaned")
-    with opened(file) as source, temporary.open("xb") as target:
-        for line in source:
-            for value in values:
-                line = line.replace(value, HIDDEN)
-            target.write(line)
-    temporary.replace(file)
+    try:
+        with opened(file) as source, temporary.open("xb") as target:
+            for line in source:
+                for value in values:
+                    line = line.replace(value, HIDDEN)
+                target.write(line)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def suite_result(logs: Path) -> SuiteResult | None:

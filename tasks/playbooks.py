@@ -37,7 +37,7 @@ from tasks.ansible.streaming import HIDDEN
 from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, sources_of
 from tasks.build_sandboxes import accounts, checkouts, local_homes
 from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, put, shows
-from tasks.disk import disk_watched
+from tasks.disk import disk_watched, for_want_of_disk, is_full, why_full
 from tasks.job_output import JobOutput
 from tasks.listening import Ear, listening
 from tasks.log_files import clean, clean_file
@@ -62,7 +62,8 @@ class Build:
         self.played: list[Played] = []
         self.warnings: list[str] = []
         self.failing: Phase | None = None
-        self.disk_full = False
+        self.disk_full = ""
+        """Why the build ended for want of disk, if it did."""
         self.exposed = False
         self._secrets: set[str] = set()
         self.console_path = plan.directory / "console.log"
@@ -154,10 +155,14 @@ class Build:
         except TimeoutError:
             outcome, why = Outcome.TIMED_OUT, "everything it started is killed"
         except OSError as problem:
-            raise BuildProblem(f"this machine cannot play {playbook.path}: {problem.strerror}") from None
+            if not for_want_of_disk(problem):
+                raise BuildProblem(f"this machine cannot play {playbook.path}: {problem.strerror}") from None
+            outcome, why = Outcome.CRASHED, "there is no room to play it"
         else:
             outcome, why = outcome_of(end)
         played = Played(phase, playbook, outcome, time.monotonic() - began)
+        if outcome != Outcome.OK and not self.disk_full and is_full(self.plan.directory):
+            await self._end_for_disk(why_full(self.plan.directory))
         if end is not None and end.said.strip():
             self.console.say(hidden(end.said.strip(), secret))
         why = hidden(why, secret)
@@ -220,13 +225,19 @@ class Build:
     def said(self) -> Said:
         zuul = self.returned()["data"].get("zuul")
         retry = not (isinstance(zuul, dict) and zuul.get("retry") is False)
-        return Said(retry, self.failing, self.disk_full, self.exposed)
+        return Said(retry, self.failing, bool(self.disk_full), self.exposed)
 
-    async def _end_for_disk(self) -> None:
-        self.disk_full = True
-        megabytes = (self.plan.disk_bytes or 0) // 1_000_000
-        self.console.say(f"DISK FULL: this job may fill {megabytes} MB here; everything it started is killed")
+    async def _end_for_disk(self, why: str) -> None:
+        self.disk_full = why
+        self.console.say(f"DISK FULL: {why}; everything it started is killed")
         await self.player.sandboxes.kill()
+
+    def _make_room(self) -> None:
+        """What a build that filled the disk left for people to read may be what fills it: then it goes."""
+        if self.disk_full and is_full(self.plan.directory):
+            shutil.rmtree(self.logs, ignore_errors=True)
+            self.logs.mkdir(mode=0o700)
+            self.warnings.append("The logs of this build were deleted, because the disk was full.")
 
     async def end(self) -> None:
         """Kill whatever is left and remove all but console, logs, inventory and ansible-runner's artifacts. Repeatable."""
@@ -235,6 +246,7 @@ class Build:
             await self._agent.kill()
         for name in ("agent", "events", "facts", "home", "work"):
             await asyncio.to_thread(shutil.rmtree, self.plan.directory / name, ignore_errors=True)
+        await asyncio.to_thread(self._make_room)
         if self._secrets:
             await asyncio.to_thread(clean, self.logs, self._secrets)
             await asyncio.to_thread(clean_file, self.console_path, self._secrets)  # before a redaction was returned, it was no secret

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
@@ -18,6 +17,7 @@ import yaml
 
 from services.postgres import EmbeddedPostgres
 from tests.services.installation import HEADGATE, Installation, processes_of
+from tests.services.small_disk import small_disk
 from tests.services.sshd import free_port, make_key
 from tests.services.until import until
 
@@ -152,22 +152,10 @@ def test_commands_that_need_a_running_one_say_so(place: Place, command: tuple[st
     assert place.up(*command) == f"Headgate is not running in {place.directory / 'state'}: start it with `headgate up`."
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(mounted)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-    yield mounted
-    subprocess.run(["umount", str(mounted)], check=True)
-
-
-def test_a_full_disk_is_told(place: Place, small_disk: Path) -> None:
-    place.change(lambda settings: settings.update({"state-dir": str(small_disk / "state")}))
-    assert re.match(rf"The disk of {small_disk}/state/postgres is full: \d+ MB are free", place.up())
+def test_a_full_disk_is_told(place: Place, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "small", megabytes=40) as disk:
+        place.change(lambda settings: settings.update({"state-dir": str(disk / "state")}))
+        assert re.match(rf"The disk of {disk}/state/postgres is full: \d+ MB are free", place.up())
 
 
 def test_a_database_that_is_not_there_is_told(place: Place, database: str) -> None:
