@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import httpx
 import yaml
 
 from tasks.local_reviews import Reviews
@@ -40,9 +41,13 @@ def git(directory: Path, *arguments: str, environment: dict[str, str] | None = N
 
 
 class ReviewServer(Protocol):
-    """Where the demo's repositories and changes are. `stays`: they are there without a server of their own."""
+    """Where the demo's repositories and changes are. `stays`: they are there without a server of their own. `url`: where people read
+    them, if they do."""
 
     stays: bool
+
+    @property
+    def url(self) -> str: ...
 
     def prepare(self, port: int) -> Path:
         """Repositories with the examples in them and a configuration file; its path."""
@@ -78,6 +83,7 @@ class LocalReviews:
     """A directory of bare repositories: no server, no Java."""
 
     stays = True
+    url = ""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -142,6 +148,10 @@ class GerritReviews:
         shutil.rmtree(site, ignore_errors=True)
         self._gerrit = Gerrit(site, say=lambda line: say(f"  {line}"))
 
+    @property
+    def url(self) -> str:
+        return self._gerrit.url
+
     def _environment(self) -> dict[str, str]:
         options = "-o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
         return {"GIT_SSH_COMMAND": f"ssh -i {self._gerrit.key} {options}"}
@@ -160,6 +170,10 @@ class GerritReviews:
             git(work, "push", "--quiet", "origin", "HEAD:refs/heads/main")
             shutil.rmtree(work)
         git(self._directory, "clone", "--quiet", self._gerrit.clone_url("sample"), str(self._clone))
+        hook = self._clone / ".git" / "hooks" / "commit-msg"  # gives every commit its Change-Id
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(httpx.get(f"{self.url}/tools/hooks/commit-msg", timeout=30).raise_for_status().text)
+        hook.chmod(0o755)
         settings = self._gerrit.settings("review").model_dump(mode="json")
         settings["password"] = self._gerrit.settings("review").password.get_secret_value()
         return write_settings(self._directory, port, settings)
@@ -168,7 +182,7 @@ class GerritReviews:
         return push_proposal(self._clone, proposal, self._environment())
 
     def hint(self) -> list[str]:
-        return [f"cd {self._clone}", "# edit, git commit with a Change-Id, then:", "git push origin HEAD:refs/for/main"]
+        return [f"cd {self._clone}", "# edit, git commit, then:", "git push origin HEAD:refs/for/main"]
 
     def close(self) -> None:
         self._gerrit.stop()

@@ -105,6 +105,11 @@ class Story:
             self._say(f"All of it is kept: `.venv/bin/headgate up --config {settings.directory / 'headgate.yaml'}` brings it back. Then:")
         self._say(f"  status and consoles      {settings.web_url}")
         self._say(f"  runs, Retry and Cancel   {settings.prefect_ui}")
+        if self._reviews.url:
+            self._say(f"  the changes              {self._reviews.url}")
         self._say("  push a change yourself:")
         for line in self._reviews.hint():
             self._say(f"    {line}")
+        self._say("  run one of its jobs without a server: .venv/bin/headgate try --help")
+        self._say("  check your own configuration:         .venv/bin/headgate check --help")
+        self._say("README.md says how to go on from here.")

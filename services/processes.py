@@ -60,7 +60,7 @@ async def scheduler(settings: Settings, tell: Tell) -> None:
     try:
         await apply(runtime.prefect)
         await apply_images(runtime.prefect, runtime.diskimages)
-        working = Scheduler(runtime)
+        working = Scheduler(runtime, lambda line: tell(f"say {line}"))
         loops: list[asyncio.Task[object]] = [
             asyncio.create_task(working.run(), name="scheduler"),
             asyncio.create_task(serve_web(runtime), name="web"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -36,11 +37,14 @@ logger = logging.getLogger("headgate.scheduler")
 OUTSIDE = (Problem, ConnectionProblem, OSError, SQLAlchemyError, httpx.HTTPError, ObjectNotFound)
 """What may go wrong with everything outside: said, and tried again."""
 
+ANOTHER = "Another `headgate up` works with this database: this one waits until it ends, and takes over. Stop one, or change `database:`."
+
 
 class Scheduler:
-    """Drives one installation. `run` returns when its lease is lost or it is cancelled."""
+    """Drives one installation. `run` returns when its lease is lost or it is cancelled. `say` tells a person one line."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, say: Callable[[str], None] = logger.info) -> None:
+        self._say = say
         self._runtime = runtime
         self._store = runtime.store
         self._turns = Turns(runtime.settings.web_url)
@@ -86,7 +90,7 @@ class Scheduler:
             if lease is not None:
                 return lease
             if not said:
-                logger.info("Another scheduler is at work on this database; waiting to take over.")
+                self._say(ANOTHER)
                 said = True
             await asyncio.sleep(RETRY_SECONDS)
 

@@ -119,7 +119,7 @@ class Up:
             supervisor.start(Part("scheduler", logs / "scheduler.log", body=lambda: processes.scheduler(settings, supervisor.tell)))
             supervisor.start(Part("worker", logs / "worker.log", body=lambda: processes.worker(settings)))
             self._follow(supervisor, story, keep)
-            self._say("         stopping; what is under way goes on with the next `headgate up`")
+            self._say("         stopping" + ("; what is under way goes on with the next `headgate up`" if keep else ""))
 
     def _follow(self, supervisor: Supervisor, story: Story | None, keep: bool) -> None:
         def heard(line: str) -> bool:

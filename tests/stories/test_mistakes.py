@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from services.postgres import EmbeddedPostgres
+from services.scheduler import ANOTHER
 from tests.services.installation import HEADGATE, Installation, processes_of
 from tests.services.small_disk import small_disk
 from tests.services.sshd import free_port, make_key
@@ -145,6 +147,29 @@ def test_a_second_one_in_the_same_directory_is_told(ci: Installation, place: Pla
     place.change(lambda settings: settings.update({"state-dir": str(ci.directory / "state")}))
     assert ci.process is not None
     assert place.up() == f"Headgate is running in {ci.directory / 'state'} already (process {ci.process.pid})."
+
+
+async def test_a_second_one_with_the_same_database_says_that_it_waits(ci: Installation, place: Place) -> None:
+    database = json.loads((ci.directory / "state" / "addresses.json").read_text())["database"]
+    place.change(lambda settings: settings.update({"database": database, "prefect": {"url": ci.prefect_url}}))
+    output = place.directory / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen([HEADGATE, "up", "--config", str(place.config)], stdout=file, stderr=file)
+    try:
+        await until(lambda: ANOTHER in output.read_text() or process.poll() is not None, "it says that it waits")
+        assert process.poll() is None, output.read_text()
+        assert "ready;" not in output.read_text()
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_a_worker_elsewhere_that_does_not_know_the_way_is_told(place: Place) -> None:
+    place.change(lambda settings: settings.update(worker={"home": "http://127.0.0.1:1"}))
+    assert "needs that machine's `database:` and `prefect.url:`" in place.up("worker")
+    addresses = {"database": "postgresql://nobody@127.0.0.1:1/none", "prefect": {"url": "http://127.0.0.1:1/api"}}
+    place.change(lambda settings: settings.update(addresses))
+    assert place.up() == "`worker.home` is for `headgate worker` on another machine; `headgate up` is where home is: leave it out."
 
 
 @pytest.mark.parametrize("command", [("worker",), ("rerun", "1")], ids=["worker", "rerun"])
