@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,13 +13,14 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cli.options import CONFIG, ConfigOption
-from headgate.node_estimates import estimates
+from headgate.node_estimates import Life, Waiting, estimates
 from headgate.node_pools import pools_of
-from headgate.nodes import NodeState
+from headgate.nodes import NodeState, Request, Size, in_order
 from headgate.problems import Problem
 from headgate.settings import Settings
+from providers.base import LimitedSettings
 from tasks.installation import database_url, read_settings
-from tasks.node_store import Autohold, NodeStore
+from tasks.node_store import Autohold, NodeStore, Past, StoredNode
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Row = dict[str, Any]
@@ -97,7 +99,7 @@ def nodes(context: typer.Context, as_json: Json = False, config: ConfigOption = 
 async def _the_node(store: NodeStore, beginning: str) -> str:
     found = [node.id for node in await store.nodes() if node.id.startswith(beginning)]
     if len(found) != 1:
-        raise Problem(f"{'No node' if not found else f'{len(found)} nodes'} begin with '{beginning}'; headgate nodes lists them.")
+        raise Problem(f"{f'{len(found)} nodes begin' if found else 'No node begins'} with '{beginning}'; headgate nodes lists them.")
     return found[0]
 
 
@@ -105,7 +107,7 @@ async def _the_node(store: NodeStore, beginning: str) -> str:
 def hold(
     node: Annotated[str, typer.Argument(help="Its id, or the beginning.")],
     reason: Annotated[str, typer.Option(help="Why, for others.")] = "held by hand",
-    hours: Annotated[float, typer.Option(help="For how long; 0 for as long as `max-hold-age` says.")] = 0,
+    hours: Annotated[float, typer.Option(min=0, help="For how long; 0 for as long as `max-hold-age` says.")] = 0,
     config: ConfigOption = CONFIG,
 ) -> None:
     """Keep a node when its build ends, to look at it."""
@@ -134,24 +136,49 @@ def delete(node: Annotated[str, typer.Argument(help="Its id, or the beginning.")
 def requests(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
     """Builds that wait for nodes: why each waits, and for about how long still."""
 
-    async def ask(store: NodeStore, _: Settings) -> list[Row]:
-        waiting = await store.open_requests()
-        past = [(one.label, one.created, one.ended) for one in await store.history(HISTORY) if one.up and one.ended]
-        running = [node.label for node in await store.nodes() if node.state is not NodeState.HOLD]
-        about = estimates([(one.id, one.labels) for one in sorted(waiting, key=lambda one: (one.precedence, one.created))], running, past)
+    from tasks.runtime import open_providers
+
+    async def ask(store: NodeStore, settings: Settings) -> list[Row]:
+        labels = {name: set(provider.labels) for name, provider in open_providers(settings).items()}
+        stored = {one.id: one for one in await store.open_requests()}
+        nodes = await store.nodes()
+        order = in_order(await store.waiting())
+        about = _estimates(order, labels, nodes, await store.history(HISTORY))
         return [
             {
                 "build": one.id,
-                "project": one.project,
+                "project": stored[one.id].project,
                 "labels": " ".join(one.labels),
                 "waits": _ago(one.created),
                 "about": _spell(about[one.id]) if one.id in about else "unknown",
-                "reason": one.reason,
+                "reason": stored[one.id].reason,
             }
-            for one in waiting
+            for one in order
+            if one.id in stored
         ]
 
     _show(_run(config, ask), as_json, "Nobody waits for nodes.")
+
+
+def _estimates(
+    order: Sequence[Request], labels: Mapping[str, set[str]], nodes: Sequence[StoredNode], past: Sequence[Past]
+) -> dict[str, timedelta]:
+    """About how long each request waits still. `labels` are those of each provider."""
+    began: dict[str, datetime] = {}
+    for node in nodes:
+        began[node.request] = max(began.get(node.request, node.created), node.created)
+    waiting = [
+        Waiting(
+            one.id,
+            len(one.labels),
+            frozenset({one.provider} if one.provider else {name for name, has in labels.items() if has >= set(one.labels)} - one.declined),
+            began.get(one.id) if one.provider else None,
+        )
+        for one in order
+    ]
+    running = Counter(node.provider for node in nodes if node.state is not NodeState.HOLD)
+    lives = [Life(one.provider, one.created, one.up, one.ended) for one in past if one.up is not None]
+    return estimates(waiting, running, lives, datetime.now(UTC))
 
 
 def labels(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
@@ -177,31 +204,38 @@ def labels(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
     _show(_run(config, ask), as_json, "No provider has a label.")
 
 
+def _used(count: int, limit: int | None) -> str:
+    return f"{count} of {limit}" if limit is not None else str(count)
+
+
 def providers(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
-    """Where nodes come from: what is used, the limit, and how many launches failed within a day."""
+    """Where nodes come from: what is used of which limit (MiB of ram), who set it, and how many launches failed within a day."""
     from tasks.runtime import open_providers
 
     async def ask(store: NodeStore, settings: Settings) -> list[Row]:
         known, past, full = await store.nodes(), await store.history(HISTORY), await store.full()
+        places = open_providers(settings)
+        capacities = await asyncio.gather(*(place.capacity() for place in places.values()))
         rows = []
-        for name, provider in open_providers(settings).items():
-            capacity = await provider.capacity()
-            tried = [one for one in past if one.provider == name and (one.up or one.failed)]
+        for place, capacity in zip(places.values(), capacities, strict=True):
+            mine = [place.labels.get(node.label, Size()) for node in known if node.provider == place.name]
+            tried = [one for one in past if one.provider == place.name and (one.up or one.failed)]
             failed = sum(bool(one.failed) for one in tried)
+            own = place.settings.limits.nodes if isinstance(place.settings, LimitedSettings) else capacity.nodes
             rows.append(
                 {
-                    "provider": name,
-                    "driver": provider.settings.driver,
-                    "isolation": provider.isolation,
-                    "nodes": sum(node.provider == name for node in known),
-                    "limit": "none" if capacity.nodes is None else capacity.nodes,
-                    "cores": capacity.cores,
-                    "ram": capacity.ram,
-                    "full": "yes" if name in full else "no",
-                    "failed": f"{failed} of {len(tried)}",
+                    "provider": place.name,
+                    "driver": place.settings.driver,
+                    "isolation": place.isolation,
+                    "nodes": _used(len(mine), capacity.nodes),
+                    "cores": _used(sum(size.cores for size in mine), capacity.cores),
+                    "ram": _used(sum(size.ram for size in mine), capacity.ram),
+                    "limited by": "nothing" if capacity.nodes is None else "quota" if capacity.nodes != own else "settings",
+                    "full": "yes" if place.name in full else "no",
+                    "failed": f"{failed} of {len(tried)}" + (f" ({100 * failed // len(tried)} %)" if tried else ""),
                 }
             )
-            await provider.close()
+            await place.close()
         return rows
 
     _show(_run(config, ask), as_json, "No provider is configured.")
@@ -224,8 +258,8 @@ def add_autohold(
     reason: Annotated[str, typer.Option(help="Why, for others.")],
     change: Annotated[str, typer.Option(help="Only this change: number, or number,patchset.")] = "",
     count: Annotated[int, typer.Option(min=1, help="How many failed builds.")] = 1,
-    hold_hours: Annotated[float, typer.Option(help="How long nodes are held; 0 for as long as `max-hold-age` says.")] = 24,
-    expires_hours: Annotated[float, typer.Option(help="After that nothing is waited for any more; 0 for never.")] = 0,
+    hold_hours: Annotated[float, typer.Option(min=0, help="How long nodes are held; 0 for as long as `max-hold-age` says.")] = 24,
+    expires_hours: Annotated[float, typer.Option(min=0, help="After that nothing is waited for any more; 0 for never.")] = 0,
     config: ConfigOption = CONFIG,
 ) -> None:
     """Hold the nodes of the next builds of a job that fail."""

@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from cli.nodes import register
-from headgate.node_estimates import estimates
+from headgate.node_estimates import Life, Waiting, estimates
 from headgate.nodes import Capacity, Offer, Size
+from headgate.problems import Problem
 from tasks.database import open_engine
 from tasks.node_store import NodeStore
 from tests.test_nodes import NOW
@@ -57,7 +58,8 @@ def test_who_has_a_node_and_who_waits_and_why(config: Path, database: str) -> No
     [label] = json.loads(run(config, "labels", "--json"))
     assert (label["label"], label["providers"], label["nodes"], label["min-ready"]) == ("small", "here", 1, 1)
     [provider] = json.loads(run(config, "providers", "--json"))
-    assert (provider["provider"], provider["nodes"], provider["limit"], provider["full"]) == ("here", 1, 1, "no")
+    assert (provider["provider"], provider["nodes"], provider["limited by"], provider["full"]) == ("here", "1 of 1", "settings", "no")
+    assert provider["failed"] == "0 of 0"
     run(config, "nodes", "delete", "node")
     assert json.loads(run(config, "nodes", "--json"))[0]["state"] == "deleting"
 
@@ -71,9 +73,43 @@ def test_an_autohold_is_added_listed_and_deleted(config: Path) -> None:
     assert "No failure is waited for." in run(config, "autohold")
 
 
-def test_an_estimate_counts_those_before() -> None:
+LIVES = [Life("a", NOW, NOW + timedelta(minutes=1), NOW + timedelta(minutes=10))]
+A, B = frozenset({"a"}), frozenset({"b"})
 
-    past = [("small", NOW, NOW + timedelta(minutes=10))]
-    about = estimates([("first", ["small"]), ("second", ["small", "small"])], ["small"] * 5, past)
-    assert about == {"first": timedelta(minutes=2), "second": timedelta(minutes=6)}
-    assert estimates([("first", ["small"])], [], past) == {}
+
+def test_an_estimate_counts_those_before_at_the_same_providers() -> None:
+    waiting = [Waiting("elsewhere", 9, B), Waiting("first", 1, A), Waiting("second", 2, A | B)]
+    about = estimates(waiting, {"a": 5}, LIVES, NOW)
+    assert about == {"first": timedelta(minutes=2 + 1), "second": timedelta(minutes=2 * (9 + 1 + 2) + 1)}
+
+
+def test_nodes_that_start_take_as_long_as_others_took() -> None:
+    waiting = [
+        Waiting("starting", 1, A, NOW - timedelta(seconds=20)),
+        Waiting("late", 1, A, NOW - timedelta(hours=1)),
+        Waiting("next", 1, A),
+    ]
+    about = estimates(waiting, {"a": 5}, LIVES, NOW)
+    assert about == {"starting": timedelta(seconds=40), "late": timedelta(), "next": timedelta(minutes=2 + 1)}
+
+
+def test_what_was_never_seen_is_not_guessed() -> None:
+    assert estimates([Waiting("first", 1, A)], {}, LIVES, NOW) == {}
+    assert estimates([Waiting("first", 1, A), Waiting("starting", 1, B, NOW)], {"a": 5, "b": 1}, [], NOW) == {}
+
+
+def test_requests_are_listed_as_they_are_served(config: Path, database: str) -> None:
+    async def ask() -> None:
+        engine = open_engine(database, connections=1)
+        store = NodeStore(engine)
+        await store.ask("old", ["small"], 300, "nova", "openstack")
+        await store.ask("gate", ["small"], 100, "nova", "openstack")
+        await engine.dispose()
+
+    asyncio.run(ask())
+    assert [row["build"] for row in json.loads(run(config, "requests", "--json"))] == ["gate", "old"]
+
+
+def test_a_node_that_is_not_there_is_said_in_a_sentence(config: Path) -> None:
+    with pytest.raises(Problem, match="No node begins with 'x'; headgate nodes lists them"):
+        run(config, "nodes", "hold", "x")

@@ -69,6 +69,11 @@ class NodePasses(NodeQueries):
                     await self._state(connection, [action.node], NodeState.DELETING)
         return await self.nodes(t.nodes.c.id.in_(ids)) if ids else []
 
+    async def waiting(self) -> list[Request]:
+        """Open requests as the rules see them, with their shares."""
+        async with self._engine.connect() as connection:
+            return (await self._open_requests(connection))[0]
+
     @staticmethod
     async def _records(connection: AsyncConnection) -> list[NodeRecord]:
         query = sa.select(t.nodes, sa.func.coalesce(t.node_requests.c.tenant, "").label("tenant")).join(

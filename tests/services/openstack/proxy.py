@@ -74,7 +74,13 @@ class FaultyProxy:
             def log_message(self, format: str, *arguments: object) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 100
+
+            def handle_error(self, request: object, client_address: object) -> None:
+                """Who asked was killed: that is what this is for."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
