@@ -78,7 +78,7 @@ async def forget_old() -> int:
     return await this.store.forget(age)
 
 
-@flow(name="housekeeping", validate_parameters=False, persist_result=False)
+@flow(name="housekeeping", flow_run_name="housekeeping", validate_parameters=False, persist_result=False)
 @cancellable
 async def housekeeping() -> str:
     """Leave only what is in use or still worth keeping."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -27,11 +27,12 @@ FILLS = {
 
 
 @pytest.fixture
-async def database_of_its_own(postgres: EmbeddedPostgres) -> str:
+async def database_of_its_own(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     connection = await asyncpg.connect(postgres.url("postgres"))
     await connection.execute("create database small")
+    yield postgres.url("small")
+    await connection.execute("drop database small with (force)")
     await connection.close()
-    return postgres.url("small")
 
 
 @pytest.fixture
