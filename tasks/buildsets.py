@@ -175,7 +175,8 @@ class Freezing:
             return await self._in_conflict()
         layout, errors, note = await self._layout(own=True)
         refs = self._refs()
-        part = any(takes_part(layout, ref, self._item.pipeline) for ref in refs)
+        # a layout that cannot be loaded is none: the tenant's says then whether the project takes part
+        part = any(takes_part(self._base if errors or note else layout, ref, self._item.pipeline) for ref in refs)
         if errors or note:
             said = (*messages_of(errors), *([note] if note and not errors else []))
             return replace(self._buildset, problem=CONFIG_ERROR, messages=said, comments=comments_of(errors), takes_part=part)

@@ -183,7 +183,7 @@ def _prepared(work: Work, prepared: Prepared) -> None:
         item.id,
         preparation=Preparation.DONE,
         graph=with_graph(item, prepared.graph).buildset.graph,
-        takes_part=prepared.takes_part,
+        takes_part=prepared.takes_part and not spoilt,  # then only the tenant's layout says
         conflict=prepared.conflict,
         config_error=INVALID_AHEAD if spoilt else prepared.config_error,
         warnings=(*item.buildset.warnings, *prepared.warnings),

@@ -33,7 +33,8 @@ def stop_job(work: Work, item: str, job: FrozenJob) -> None:
 
 def stop(work: Work, item: Item, renew: bool = True) -> None:
     """Cancel the builds of an item and of all tested on top of it; with `renew` they are tested anew."""
-    _stop(work, (item, *work.behind(item)), renew)
+    if not (renew and item.id in work.idle):
+        _stop(work, (item, *work.behind(item)), renew)
 
 
 def stop_behind(work: Work, item: Item) -> None:
@@ -50,6 +51,8 @@ def _stop(work: Work, items: Iterable[Item], renew: bool) -> None:
             stop_job(work, each.id, job)
         if renew and current.buildset.preparation != Preparation.NEW:
             work.change(each.id, buildset=Buildset(work.name("buildset")))
+        if renew:
+            work.idle.add(each.id)
 
 
 def leave(work: Work, item: Item, merged: bool = False) -> None:

@@ -20,8 +20,8 @@ from headgate.gating.outcome import has_failed_already, has_succeeded, is_comple
 from headgate.gating.progress import note_holding, prepare, request_nodes, skip_all, start_builds
 from headgate.gating.readiness import obstacle
 from headgate.gating.reporting import report_end, report_start
-from headgate.gating.resets import reset_if_needed
-from headgate.gating.state import Item, Key, Tenancy
+from headgate.gating.resets import reset_if_needed, wanted_base
+from headgate.gating.state import Item, Key, Preparation, Tenancy
 from headgate.gating.windows import shrunk
 from headgate.gating.work import Work
 
@@ -59,10 +59,12 @@ def _process_queues(work: Work) -> bool:
 
 def process(work: Work, item: Item, nearest: Item | None) -> tuple[bool, Item | None]:
     """One item's turn; `nearest` is the nearest item ahead that is not failing. Returns whether to look again, and the next `nearest`."""
-    if _leaves(work, item):
-        return True, nearest
     queue = work.queues[item.queue]
     active = not queue.window or item.id in queue.items[: queue.window]
+    if not active and _just_waits(work, item, nearest):
+        return False, item
+    if _leaves(work, item):
+        return True, nearest
     item = work.change(item.id, active=active)
     changed = ready = False
     failing: list[str] = []
@@ -81,6 +83,16 @@ def process(work: Work, item: Item, nearest: Item | None) -> tuple[bool, Item | 
     if ready:
         start_builds(work, work.items[item.id])
     return _finish(work, work.items[item.id], nearest, failing, changed)
+
+
+def _just_waits(work: Work, item: Item, nearest: Item | None) -> bool:
+    """Is it out of the window, as before, and where it shall be? Most of a long queue is, at every pass."""
+    if item.active or not item.live or len(item.changes) > 1 or item.buildset.preparation != Preparation.NEW or item.buildset.failing:
+        return False
+    known = work.facts.known(item.changes[0])
+    if known.needs or (work.pipeline.manager == "dependent" and obstacle(work.pipeline, known)):
+        return False
+    return item.base == wanted_base(nearest) and item.id not in work.holding
 
 
 def _faults(item: Item) -> list[str]:

@@ -103,7 +103,7 @@ def ask_preparation(work: Work, item: Item) -> None:
 
 
 def fail_configuration(work: Work, item: Item, message: str) -> None:
-    work.change_buildset(item.id, config_error=message, preparation=Preparation.DONE)
+    work.change_buildset(item.id, config_error=message, preparation=Preparation.DONE, takes_part=False)
     skip_all(work, item, "Buildset configuration error")
 
 

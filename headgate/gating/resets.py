@@ -16,17 +16,16 @@ def wanted_base(nearest: Item | None) -> tuple[str, ...]:
     return (*nearest.base, nearest.id) if nearest is not None else ()
 
 
-def based_on(work: Work, item: Item) -> tuple[str, ...]:
-    """What the item is tested on, without what has merged or was never to be tested itself."""
-    return tuple(each for each in item.base if (other := work.items.get(each)) is None or (other.live and not work.is_merged(other)))
+def based_on(work: Work, base: tuple[str, ...]) -> tuple[str, ...]:
+    """The items of a base without those that are there but have merged, or were never to be tested themselves."""
+    passing = work.passing
+    return base if passing.isdisjoint(base) else tuple(each for each in base if each not in passing)
 
 
 def reset_if_needed(work: Work, item: Item, nearest: Item | None) -> bool:
     """Move the item onto `nearest` unless it is there already. True if it was moved."""
     wanted = wanted_base(nearest)
-    if item.base == wanted:
-        return False
-    if based_on(work, item) == tuple(each for each in wanted if not work.is_merged(work.items[each])):
+    if item.base == wanted or based_on(work, item.base) == based_on(work, wanted):
         return False
     stop(work, item)
     work.change(item.id, base=wanted)

@@ -35,7 +35,9 @@ class Work:
         self.counter = state.counter
         self.actions: list[Action] = []
         self.holding: set[str] = set()
-        self._merged: dict[str, bool] = {}
+        self.idle: set[str] = set()
+        """Items that were stopped in this pass with all that is on top of them, and not prepared since."""
+        self._passing: set[str] | None = None
 
     def done(self) -> Tenancy:
         state = PipelineState(tuple(self.queues.values()), self.items, self.failures, self.disabled, self.counter, self.state.seed)
@@ -68,6 +70,7 @@ class Work:
     def change_buildset(self, item: str, **values: Any) -> Buildset:
         current = self.items[item].buildset
         if any(getattr(current, name) != value for name, value in values.items()):
+            self.idle.discard(item)
             self.items[item] = replace(self.items[item], buildset=replace(current, **values))
         return self.items[item].buildset
 
@@ -89,12 +92,15 @@ class Work:
         later = items[items.index(item.id) + 1 :] if item.id in items else ()
         return [self.items[each] for each in later if item.id in self.items[each].base]
 
-    def is_merged(self, item: Item) -> bool:
-        """Facts do not change during a pass, so it is looked up once."""
-        known = self._merged.get(item.id)
-        if known is None:
-            known = self._merged[item.id] = all(self.facts.known(key).change.merged for key in item.changes)
-        return known
+    @property
+    def passing(self) -> set[str]:
+        """Items that what is on top of them need not be tested on: merged (facts do not change during a pass) or not live."""
+        if self._passing is None:
+            self._passing = {item.id for item in self.items.values() if self._is_passing(item)}
+        return self._passing
+
+    def _is_passing(self, item: Item) -> bool:
+        return not item.live or all(self.facts.known(key).change.merged for key in item.changes)
 
     def find_buildset(self, buildset: str) -> Item | None:
         return next((item for item in self.items.values() if item.buildset.id == buildset), None)
@@ -106,6 +112,8 @@ class Work:
         base = tuple(each for each in base if each in self.items)
         item = Item(self.name("item"), changes, queue, Buildset(self.name("buildset")), base, live, **values)
         self.items[item.id] = item
+        if self._passing is not None and self._is_passing(item):
+            self._passing.add(item.id)
         self.change_queue(queue, items=(*self.queues[queue].items, item.id))
         return item
 
@@ -113,6 +121,8 @@ class Work:
         """Remove an item, and its queue if nobody defined it. Those tested on top of it stay so only if it merged."""
         queue = self.queues[item.queue]
         self.act([Left(self.items.pop(item.id, item))])
+        if self._passing is not None:
+            self._passing.discard(item.id)
         if merged:
             for each in queue.items:
                 if each != item.id and item.id in self.items[each].base:

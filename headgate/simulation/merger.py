@@ -45,7 +45,8 @@ class Merger:
         if any(touches_configuration(key, facts) for key in wanted.changes):
             layout, error = self._layout(facts, heads, (*wanted.ahead, *wanted.changes), wanted.changes)
         self.layouts[(facts.layout, pipeline, wanted.changes)] = layout
-        part = any(takes_part(layout, ref, pipeline) for ref in refs)
+        # a layout that cannot be loaded is none: the tenant's says then whether the project takes part
+        part = any(takes_part(facts.layout if error else layout, ref, pipeline) for ref in refs)
         if error or not wanted.live:
             return Prepared(wanted.buildset, None, part, config_error=error)
         return _frozen(wanted.buildset, layout, before, refs, pipeline, part)

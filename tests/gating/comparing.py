@@ -28,7 +28,7 @@ from tests.gating.shrinking import shrunk
 from tests.gating.zuul_installation import VERSION, installation
 
 HERE = Path(__file__).parent
-BATCH = 10
+BATCH = 5
 
 
 def directory_of(name: str) -> Path:
