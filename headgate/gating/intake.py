@@ -22,6 +22,7 @@ from headgate.gating.happenings import (
     Superceded,
 )
 from headgate.gating.leaving import leave, remove, stop, stop_behind
+from headgate.gating.outcome import reporters
 from headgate.gating.primaries import with_graph
 from headgate.gating.progress import INVALID_AHEAD, begin_again, end_build, end_request, note_failing, pause_build, skip_all
 from headgate.gating.reporting import report_again_as_failure, report_end
@@ -90,7 +91,7 @@ def _abandoned(work: Work, key: Key) -> None:
     for queue in list(work.queues.values()):
         gone: set[Key] = set()
         for each in queue.items:
-            if each in work.items and work.items[each].live and key in work.items[each].changes:
+            if each in work.items and _is_tested(work.items[each]) and key in work.items[each].changes:
                 item = work.items[each]
                 gone.update(item.changes)
                 if len(item.changes) > 1:
@@ -99,11 +100,16 @@ def _abandoned(work: Work, key: Key) -> None:
                 remove(work, work.items[each])
         for each in queue.items if gone else ():
             later = work.items.get(each)
-            needed = _needed_of(work, later, gone) if later is not None and later.live else None
+            needed = _needed_of(work, later, gone) if later is not None and _is_tested(later) else None
             if later is not None and needed is not None:
                 _give_up(work, later, f"Change {work.facts.known(needed).change} is needed.")
                 gone.update(later.changes)
                 leave(work, work.items[later.id])
+
+
+def _is_tested(item: Item) -> bool:
+    """Is its result still to come?"""
+    return item.live and not item.reporter_jobs
 
 
 def _give_up(work: Work, item: Item, why: str) -> None:
@@ -209,5 +215,6 @@ def _reported(work: Work, reported: Reported) -> None:
         stop_behind(work, item)
         if len(item.changes) > 1:
             report_again_as_failure(work, work.items[item.id])
-    work.change(item.id, reporting="")
-    leave(work, work.items[item.id], merged)
+    work.change(item.id, reporting="", reporter_jobs=merged and bool(reporters(item.buildset)))
+    if not work.items[item.id].reporter_jobs:
+        leave(work, work.items[item.id], merged)

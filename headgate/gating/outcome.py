@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from headgate.gating.state import Build, Buildset, JobKey, job_key
+from headgate.gating.state import Build, Buildset, Item, JobKey, job_key
 from headgate.jobs import FrozenJob
 
 
@@ -16,22 +16,37 @@ def regular(buildset: Buildset) -> list[FrozenJob]:
     return [job for job in buildset.jobs if job.type != "reporter"]
 
 
+def reporters(buildset: Buildset) -> list[FrozenJob]:
+    """The jobs that run after the report of a success."""
+    return [job for job in buildset.jobs if job.type == "reporter"]
+
+
+def to_run(item: Item) -> list[FrozenJob]:
+    """The jobs whose turn it is."""
+    return list(item.buildset.jobs) if item.reporter_jobs else regular(item.buildset)
+
+
 def is_complete(buildset: Buildset) -> bool:
     """Is there nothing more to wait for?"""
     if buildset.config_error or buildset.conflict:
         return True
     if buildset.graph is None:
         return False
-    builds = buildset.builds
-    return all((build := builds.get(job_key(job))) is not None and build.result for job in regular(buildset))
+    return have_ended(buildset, regular(buildset))
+
+
+def have_ended(buildset: Buildset, jobs: Iterable[FrozenJob]) -> bool:
+    return all((build := buildset.builds.get(job_key(job))) is not None and build.result for job in jobs)
 
 
 def has_succeeded(buildset: Buildset) -> bool:
     """Did every voting job succeed, and at least one run?"""
-    if buildset.graph is None:
-        return False
+    return buildset.graph is not None and have_succeeded(buildset, regular(buildset))
+
+
+def have_succeeded(buildset: Buildset, jobs: Iterable[FrozenJob]) -> bool:
     ran = False
-    for job in regular(buildset):
+    for job in jobs:
         build = buildset.builds.get(job_key(job))
         if build is not None:
             ran = ran or build.result != "SKIPPED"

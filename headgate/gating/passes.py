@@ -16,7 +16,7 @@ from headgate.gating.happenings import Action, AskedEnqueue, Happening, Notify
 from headgate.gating.intake import take_in
 from headgate.gating.leaving import leave, remove, stop, stop_behind
 from headgate.gating.needs import failing_needs, missing_needs
-from headgate.gating.outcome import has_failed_already, has_succeeded, is_complete
+from headgate.gating.outcome import has_failed_already, has_succeeded, have_ended, have_succeeded, is_complete, reporters
 from headgate.gating.progress import note_holding, prepare, request_nodes, skip_all, start_builds
 from headgate.gating.readiness import obstacle
 from headgate.gating.reporting import report_end, report_start
@@ -50,9 +50,14 @@ def _process_queues(work: Work) -> bool:
                 continue
             if work.items[each].reporting:
                 break
+            if work.items[each].reporter_jobs:
+                if not _run_reporter_jobs(work, work.items[each]):
+                    break
+                changed = True
+                continue
             item_changed, nearest = process(work, work.items[each], nearest)
             changed = changed or item_changed
-            if each in work.items and work.items[each].reporting:
+            if each in work.items and (work.items[each].reporting or work.items[each].reporter_jobs):
                 break
     return changed
 
@@ -129,7 +134,25 @@ def _report(work: Work, item: Item) -> bool:
             return False
         shrink_window(work, item)
         stop_behind(work, item)
-    leave(work, work.items[item.id])
+    if kind == "success" and reporters(item.buildset):
+        work.change(item.id, reporter_jobs=True)
+    else:
+        leave(work, work.items[item.id])
+    return True
+
+
+def _run_reporter_jobs(work: Work, item: Item) -> bool:
+    """After the report: True when they have ended and the item has left. Should one fail, so has the item after all."""
+    request_nodes(work, item)
+    start_builds(work, work.items[item.id])
+    buildset = work.items[item.id].buildset
+    jobs = reporters(buildset)
+    if not have_ended(buildset, jobs):
+        return False
+    if not have_succeeded(buildset, jobs):
+        work.change_buildset(item.id, result="FAILURE")
+        stop_behind(work, item)
+    leave(work, work.items[item.id], merged=work.pipeline.manager == "dependent")
     return True
 
 

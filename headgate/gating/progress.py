@@ -20,7 +20,7 @@ from headgate.gating.happenings import (
     StartBuild,
 )
 from headgate.gating.leaving import stop_job
-from headgate.gating.outcome import dependents_of, needs_of, regular, skipped_by
+from headgate.gating.outcome import dependents_of, needs_of, regular, skipped_by, to_run
 from headgate.gating.semaphores import give_back, take
 from headgate.gating.state import Build, Buildset, Item, JobKey, Preparation, job_key
 from headgate.gating.work import Work
@@ -120,7 +120,7 @@ def request_nodes(work: Work, item: Item) -> bool:
         return False
     asked = False
     position = work.queues[item.queue].items.index(item.id)
-    for job in regular(item.buildset):
+    for job in to_run(item):
         current = work.items[item.id]
         buildset, key = current.buildset, job_key(job)
         if key in buildset.builds or key in buildset.requested or key in buildset.provided:
@@ -166,7 +166,7 @@ def start_builds(work: Work, item: Item) -> None:
     """Start every job whose nodes are there."""
     if is_held(work, item):
         return
-    for job in regular(item.buildset):
+    for job in to_run(item):
         current = work.items[item.id]
         buildset, key = current.buildset, job_key(job)
         if key in buildset.builds or key not in buildset.provided:
@@ -254,7 +254,7 @@ def settle(work: Work, item: Item, job: FrozenJob, build: Build) -> None:
             builds[key] = Build(work.name("build"), "SKIPPED", why)
     buildset = work.change_buildset(item.id, builds=builds)
     if buildset.graph is not None and buildset.graph.fail_fast and build.failed and job.voting:
-        for other in regular(buildset):
+        for other in to_run(work.items[item.id]):
             done = work.items[item.id].buildset.builds.get(job_key(other))
             if done is None or not done.result:
                 stop_job(work, item.id, other)

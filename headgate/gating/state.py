@@ -85,7 +85,10 @@ class Buildset:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What is tested as one: a change, or all changes of a cycle. Not `live`: there only to be tested on top of."""
+    """What is tested as one: a change, or all changes of a cycle. Not `live`: there only to be tested on top of.
+
+    With `reporter_jobs` it was reported as a success, and its jobs of that type run; nothing else happens in its queue meanwhile.
+    """
 
     id: str
     changes: tuple[Key, ...]
@@ -103,6 +106,7 @@ class Item:
     needing: str = ""
     missing_requirements: bool = False
     reporting: str = ""
+    reporter_jobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,12 @@ class Designer:
             }
             for name in JOBS
         ]
-        return [{"job": each} for each in (base, {"name": "template", "abstract": True}, *named)]
+        others = (
+            {"name": "template", "abstract": True},
+            {"name": "announce", "type": "reporter"},
+            {"name": "first", "type": "initializer"},
+        )
+        return [{"job": each} for each in (base, *others, *named)]
 
     def project(self, name: str, pipelines: list[str]) -> Stanza:
         made: Stanza = {"name": name, **self.perhaps(0.7, "queue", "together", "together", "topics")}
@@ -186,7 +191,7 @@ class Designer:
             settings |= self.perhaps(0.08, "files", ["docs/.*", "code"])
             settings |= self.perhaps(0.05, "branches", ["master"], ["stable"])
             made.append({name: settings} if settings else name)
-        return made
+        return [*made, *(name for name in ("announce", "first") if self.dice.random() < 0.07)]
 
     def configuration(self) -> list[Stanza]:
         pipelines = self.pipelines()
