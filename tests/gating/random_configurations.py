@@ -168,10 +168,6 @@ class Designer:
             {"name": "announce", "type": "reporter"},
             {"name": "first", "type": "initializer"},
         )
-            {"name": "template", "abstract": True},
-            {"name": "announce", "type": "reporter"},
-            {"name": "first", "type": "initializer"},
-        )
         return [{"job": each} for each in (base, *others, *named)]
 
     def project(self, name: str, pipelines: list[str]) -> Stanza:
