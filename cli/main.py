@@ -27,7 +27,7 @@ def headgate() -> None:
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.running": ("up", "worker"),
     "cli.demo": ("demo",),
-    "cli.reruns": ("rerun",),
+    "cli.reruns": ("rerun", "flaky"),
     "cli.queues": ("status", "queues", "enqueue", "dequeue", "promote"),
     "cli.keys": ("key",),
     "cli.console": ("console",),

@@ -11,7 +11,7 @@ from prefect import get_run_logger
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.provision_nodes import NodeFailure, provision_nodes, release_nodes
-from headgate.builds import CANCELED, results
+from headgate.builds import CANCELED, beside, results
 from headgate.frozen_secrets import SecretProblem
 from headgate.jobs import FrozenJob, Nodeset, Playbook
 from headgate.nodes import PRECEDENCES
@@ -221,10 +221,16 @@ class Attempt:
         build.console.say(f"PAUSED until {', '.join(sorted(waiting))} have ended")
         async with self._this.store.watch(f"buildset:{self._buildset.id}") as changed:
             await self._this.store.set_build(self._build.id, **self._values)
-            while waiting - results(await self._this.store.builds(self._buildset.id)).keys():
+            while waiting - await self._ended():
                 await changed.wait()
                 changed.clear()
         build.console.say("RESUMED")
+
+    async def _ended(self) -> set[str]:
+        """The jobs beside this one that have a result."""
+        assert self._buildset.graph is not None
+        known = results(await self._this.store.builds(self._buildset.id))
+        return set(beside(self._buildset.graph, self._job, known))
 
     def _remember(self, build: playbooks.Build) -> None:
         """What the build returned, for the store."""

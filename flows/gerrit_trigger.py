@@ -22,7 +22,7 @@ from prefect.exceptions import CancelledRun
 from prefect.states import Completed, Failed, Pending
 
 from flows.cancellation import cancellable
-from headgate.builds import CANCELED, SUCCESS, current
+from headgate.builds import CANCELED, SUCCESS, newest
 from headgate.jobs import FrozenJob, JobGraph
 from headgate.records import CANCELLED, GIVEN_UP, Build, Buildset, Command, CommandKind, Item
 from tasks.buildsets import prepare_buildset
@@ -156,7 +156,7 @@ class Jobs:
         started = []
         for job in graph.jobs:
             mine = [build for build in builds if build.job == job.name and build.position in job.changes]
-            if mine and (job.name, job.changes[0]) not in self._runs and _wants_run(latest := current(mine)[job.name]):
+            if mine and (job.name, job.changes[0]) not in self._runs and _wants_run(latest := newest(mine)):
                 started.append(self._start(job, latest))
         if started:
             await asyncio.gather(*started)
@@ -219,7 +219,7 @@ class Jobs:
         waiting: dict[UUID, Build] = {}
         for (job, position), going in self._runs.items():
             mine = [build for build in builds if build.job == job and build.position == position]
-            if mine and (latest := current(mine)[job]).result is None:
+            if mine and (latest := newest(mine)).result is None:
                 waiting[going] = latest
         if not waiting:
             return

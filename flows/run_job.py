@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import AwaitingRetry, Cancelled, Completed, Failed
 
 from flows.attempt import LOST, Attempt
 from flows.cancellation import cancellable
@@ -90,9 +91,17 @@ async def begin(this: Runtime, buildset: Buildset, job: FrozenJob, round: int, a
             created=now,
             flow_run=flow_run,
             round=round,
+            reason=await why_again(this, flow_run) if round > 1 and attempt == 1 and flow_run else "",
             position=job.changes[0],
         )
     )
     if build.flow_run is None and await this.store.start_build(build.id, flow_run):
         build = replace(build, flow_run=flow_run)
     return build
+
+
+async def why_again(this: Runtime, flow_run: str) -> str:
+    """What was said when the run was asked to start again; Retry in Prefect's UI says nothing."""
+    states = await this.prefect.read_flow_run_states(UUID(flow_run))
+    asked = [state for state in states if state.name == AwaitingRetry().name]
+    return (asked[-1].message if asked else None) or "Retry in Prefect"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from headgate.jobs import FrozenJob, JobGraph
 from headgate.records import Build
@@ -21,19 +22,41 @@ NOOP = "noop"
 """The name of the job that Zuul defines itself: it always succeeds and runs nothing."""
 
 
-def current(builds: Iterable[Build]) -> dict[str, Build]:
+Place = tuple[str, int]
+"""A job's name and the position, in the item, of the change it runs for: in a cycle several jobs may have one name."""
+Fact = TypeVar("Fact")
+
+
+def current(builds: Iterable[Build]) -> dict[Place, Build]:
     """The build that counts for each job."""
-    found: dict[str, Build] = {}
+    found: dict[Place, Build] = {}
     for build in builds:
-        known = found.get(build.job)
+        place = (build.job, build.position)
+        known = found.get(place)
         if known is None or (build.round, build.attempt) > (known.round, known.attempt):
-            found[build.job] = build
+            found[place] = build
     return found
 
 
-def results(builds: Iterable[Build]) -> dict[str, str]:
+def newest(builds: Iterable[Build]) -> Build:
+    """The one of a single job's builds that counts."""
+    return max(builds, key=lambda build: (build.round, build.attempt))
+
+
+def results(builds: Iterable[Build]) -> dict[Place, str]:
     """Job to result, for jobs that have one."""
-    return {name: build.result for name, build in current(builds).items() if build.result is not None}
+    return {place: build.result for place, build in current(builds).items() if build.result is not None}
+
+
+def of_job(job: FrozenJob, known: Mapping[Place, Fact]) -> Fact | None:
+    """What is known of a job, whichever of its changes it was noted for."""
+    return next((known[(job.name, position)] for position in job.changes if (job.name, position) in known), None)
+
+
+def beside(graph: JobGraph, job: FrozenJob, known: Mapping[Place, Fact]) -> dict[str, Fact]:
+    """What is known of the jobs that run for a change that `job` runs for too, by name: those that it can depend on, and they on it."""
+    near = [other for other in graph.jobs if not set(other.changes).isdisjoint(job.changes)]
+    return {other.name: fact for other in near if (fact := of_job(other, known)) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +68,8 @@ class Choices:
 
 
 def choices(graph: JobGraph, builds: Iterable[Build]) -> Choices:
-    """What the builds that succeeded or pause have chosen."""
-    known = current(builds)
+    """What the builds that succeeded or pause have chosen; the graph and the builds are those of one change."""
+    known = {name: build for (name, _), build in current(builds).items()}
     paused = frozenset(name for name, build in known.items() if build.ended is None and pauses(build.data))
     return Choices(left_out(graph, {name: each.data for name, each in known.items() if name in paused or each.result == SUCCESS}), paused)
 
@@ -71,7 +94,7 @@ def _skipped(job: FrozenJob, known: Mapping[str, str]) -> bool:
 
 
 def next_jobs(graph: JobGraph, known: Mapping[str, str], begun: Iterable[str] = (), choices: Choices = Choices()) -> Next:
-    """Which jobs to start and to skip, given the results there are and the jobs that have begun already."""
+    """Which jobs of one change to start and to skip, given the results there are and the jobs that have begun already."""
     known = dict(known)
     skip = [name for name in choices.left_out if name not in known and name not in set(begun)]
     known.update(dict.fromkeys(skip, SKIPPED))
@@ -85,16 +108,17 @@ def next_jobs(graph: JobGraph, known: Mapping[str, str], begun: Iterable[str] = 
     return Next(tuple(start), tuple(name for name in graph.names if name in skip), all(name in known for name in names))
 
 
-def failing(graph: JobGraph, known: Mapping[str, str]) -> tuple[str, ...]:
+def failing(graph: JobGraph, known: Mapping[Place, str]) -> tuple[str, ...]:
     """The voting jobs that keep the buildset from succeeding, in the graph's order."""
-    return tuple(job.name for job in graph.jobs if job.voting and known.get(job.name) not in (None, SUCCESS, SKIPPED))
+    return tuple(job.name for job in graph.jobs if job.voting and of_job(job, known) not in (None, SUCCESS, SKIPPED))
 
 
-def buildset_result(graph: JobGraph, known: Mapping[str, str]) -> str | None:
+def buildset_result(graph: JobGraph, known: Mapping[Place, str]) -> str | None:
     """SUCCESS or FAILURE once every job has a result, else None."""
-    if any(name not in known for name in graph.names):
+    found = [of_job(job, known) for job in graph.jobs]
+    if None in found:
         return None
-    if failing(graph, known) or all(known[name] == SKIPPED for name in graph.names):
+    if failing(graph, known) or all(result == SKIPPED for result in found):
         return FAILURE
     return SUCCESS
 

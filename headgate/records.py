@@ -138,6 +138,8 @@ class Build:
     warnings: tuple[str, ...] = ()
     round: int = 1
     """1 for the first run; each rerun asked for by a person is one more."""
+    reason: str = ""
+    """Why it runs again, in the words of who asked for it."""
     position: int = 0
     """Which of the item's changes the job runs for (the first, if for several)."""
     cancelled: datetime | None = None

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from headgate.builds import current, seconds
+from headgate.builds import current, of_job, seconds
 from headgate.jobs import FrozenJob, JobGraph
 from headgate.records import Build, Buildset
 
@@ -44,7 +44,7 @@ def job_lines(graph: JobGraph, builds: Iterable[Build], web_url: str, now: datet
     lines = []
     known = current(builds)
     for job in graph.jobs:
-        build = known.get(job.name)
+        build = of_job(job, known)
         if build is None or build.result is None:
             continue
         elapsed = f" in {duration(seconds(build, now))}" if build.started else ""

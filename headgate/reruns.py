@@ -8,11 +8,12 @@ decided while the item is there.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from headgate.builds import SKIPPED, SUCCESS, current
+from headgate.builds import SKIPPED, SUCCESS, Place, current
 from headgate.records import Build
 
 EVIDENCE, VOTE, VOTES_AFTER = "evidence", "vote", "votes-after"
@@ -48,12 +49,14 @@ def asked_in(comment: str) -> tuple[str, ...]:
 
 def wanted(words: Sequence[str], builds: Iterable[Build]) -> list[Build]:
     """The builds to run again: those that failed, or of the jobs named. [] when any word is neither, or one has not ended."""
-    known = {name: build for name, build in current(builds).items() if build.flow_run is not None and build.result != SKIPPED}
-    if any(build.result is None for build in known.values()):
+    known = [build for build in current(builds).values() if build.flow_run is not None and build.result != SKIPPED]
+    if any(build.result is None for build in known):
         return []
     if [word.lower() for word in words] == [FAILED]:
-        return [build for build in known.values() if build.result != SUCCESS]
-    return [known[word] for word in dict.fromkeys(words)] if all(word in known for word in words) else []
+        return [build for build in known if build.result != SUCCESS]
+    if not set(words) <= {build.job for build in known}:
+        return []
+    return [build for word in dict.fromkeys(words) for build in known if build.job == word]
 
 
 def may_vote(policy: Policy, manager: str, builds: Iterable[Build]) -> bool:
@@ -67,24 +70,52 @@ def may_vote(policy: Policy, manager: str, builds: Iterable[Build]) -> bool:
     return all(len(set(results[1:][-policy.times :])) == 1 and len(results) > policy.times for results in again.values())
 
 
-def _last_of_rounds(builds: Iterable[Build]) -> Mapping[str, list[str | None]]:
+def _last_of_rounds(builds: Iterable[Build]) -> Mapping[Place, list[str | None]]:
     """Each job's results, one for each round, oldest first."""
-    last: dict[tuple[str, int], Build] = {}
+    last: dict[tuple[Place, int], Build] = {}
     for build in builds:
-        known = last.get((build.job, build.round))
+        place = ((build.job, build.position), build.round)
+        known = last.get(place)
         if known is None or build.attempt > known.attempt:
-            last[(build.job, build.round)] = build
-    found: dict[str, list[str | None]] = {}
+            last[place] = build
+    found: dict[Place, list[str | None]] = {}
     for job, round in sorted(last):
         found.setdefault(job, []).append(last[(job, round)].result)
     return found
 
 
-def flakiness(builds: Iterable[Build]) -> dict[str, tuple[int, int]]:
-    """Job to (reruns on the same state, how many of these had another result than the run before)."""
-    found: dict[str, tuple[int, int]] = {}
-    for job, results in _last_of_rounds(builds).items():
-        ended = [result for result in results if result is not None]
-        if len(ended) > 1:
-            found[job] = (len(ended) - 1, sum(one != other for one, other in pairwise(ended)))
-    return found
+@dataclass(frozen=True, slots=True)
+class Flakiness:
+    """How a job did when it ran again on the same state: `changed` of its `reruns` had another result than the run before.
+
+    `reasons` are what the reruns were asked for with, and how often, the most frequent first.
+    """
+
+    job: str
+    reruns: int
+    changed: int
+    reasons: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def share(self) -> float:
+        """0 for a job that always comes to the same, 1 for one that never does."""
+        return self.changed / self.reruns if self.reruns else 0.0
+
+
+def flakiness(builds: Iterable[Build]) -> list[Flakiness]:
+    """Of the jobs among these builds (of any number of buildsets) that ran again, those that changed most often first."""
+    by_buildset: dict[str, list[Build]] = {}
+    reasons: dict[str, Counter[str]] = {}
+    for build in builds:
+        by_buildset.setdefault(build.buildset, []).append(build)
+        if build.round > 1 and build.attempt == 1:
+            reasons.setdefault(build.job, Counter())[build.reason or "no reason given"] += 1
+    reruns: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    for mine in by_buildset.values():
+        for (job, _), results in _last_of_rounds(mine).items():
+            ended = [result for result in results if result is not None]
+            reruns[job] += max(len(ended) - 1, 0)
+            changed[job] += sum(one != other for one, other in pairwise(ended))
+    found = [Flakiness(job, count, changed[job], tuple(reasons[job].most_common())) for job, count in reruns.items() if count]
+    return sorted(found, key=lambda each: (-each.changed, -each.reruns, each.job))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from headgate.builds import SUCCESS, current
+from headgate.builds import SUCCESS, newest
 from headgate.gating import Build as RuledBuild
 from headgate.gating import BuildAgain, BuildEnded, BuildFailing, BuildPaused, Happening, JobKey, Prepared, job_key
 from headgate.gating import Item as RuledItem
@@ -58,7 +58,7 @@ def by_job(graph: JobGraph | None, builds: Iterable[Build]) -> dict[JobKey, Buil
     for job in graph.jobs if graph is not None else ():
         mine = [build for build in builds if build.job == job.name and build.position in job.changes]
         if mine:
-            found[job_key(job)] = current(mine)[job.name]
+            found[job_key(job)] = newest(mine)
     return found
 
 

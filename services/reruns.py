@@ -13,15 +13,15 @@ from tasks.prefect_api import ALL_RUNS, start_again
 from tasks.runtime import Runtime
 
 
-async def rerun(runtime: Runtime, what: str) -> list[Build]:
+async def rerun(runtime: Runtime, what: str, reason: str = "") -> list[Build]:
     """Start the build `what` (an id or its beginning) again, or every build of change number `what` that did not succeed.
 
-    Returns the builds as they were. Raises `Problem` when there is none, or one is still running."""
+    `reason` is remembered. Returns the builds as they were. Raises `Problem` when there is none, or one is still running."""
     builds = await _of_change(runtime, int(what)) if what.isdecimal() and len(what) < 12 else await _one(runtime, what)
     for build in builds:
         if build.ended is None:
             raise Problem(f"The build {build.id} of {build.job} has not ended yet.")
-        if build.flow_run is None or not await start_again(runtime.prefect, UUID(build.flow_run), "Somebody asked for it."):
+        if build.flow_run is None or not await start_again(runtime.prefect, UUID(build.flow_run), reason or "Somebody asked for it."):
             raise Problem(f"The build {build.id} of {build.job} has no flow run that could start again.")
     await runtime.store.tell(*ALL_RUNS)
     return builds

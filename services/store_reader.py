@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from headgate.builds import choices, current, next_jobs, results
+from headgate.builds import Place, choices, current, next_jobs, results
 from headgate.configuration import Layout
 from headgate.gating import Item as RuledItem
 from headgate.gating import Queue
+from headgate.jobs import JobGraph
 from headgate.problems import Problem
 from headgate.records import Build, Buildset, Item
+from headgate.reruns import Flakiness, flakiness
 from services.web.reader import (
+    FLAKY_DAYS,
     BuildDetail,
     BuildQuery,
     BuildRow,
@@ -71,7 +75,7 @@ class StoreReader:
         detail = await self.buildset(build.buildset) if build is not None else None
         if build is None or detail is None:
             return None
-        attempts = tuple(each for each in detail.builds if each.job == build.job)
+        attempts = tuple(each for each in detail.builds if each.job == build.job and each.position == build.position)
         return BuildDetail(build, detail.buildset, detail.item, attempts)
 
     async def buildset(self, buildset_id: str) -> BuildsetDetail | None:
@@ -83,6 +87,9 @@ class StoreReader:
         requests = {request.id: request.reason for request in await self._runtime.nodes.open_requests()}
         reports = tuple(report for report in await self._store.reports(item.id) if report.buildset == buildset.id)
         return BuildsetDetail(buildset, item, tuple(builds), reports, _waiting(buildset, builds, requests))
+
+    async def flakiness(self, job: str = "") -> tuple[Flakiness, ...]:
+        return tuple(flakiness(await self._store.rerun_builds(datetime.now(UTC) - timedelta(days=FLAKY_DAYS), job)))
 
     async def builds(self, query: BuildQuery) -> tuple[BuildRow, ...]:
         found = await self._store.find_builds(
@@ -170,15 +177,26 @@ def _why(item: Item, buildset: Buildset | None, ruled: RuledItem | None, facts: 
     return ""
 
 
-def _waiting(buildset: Buildset | None, builds: Sequence[Build], requests: Mapping[str, str]) -> dict[str, str]:
+def _waiting(buildset: Buildset | None, builds: Sequence[Build], requests: Mapping[str, str]) -> dict[Place, str]:
     """Why each job that has not started waits."""
+    found: dict[Place, str] = {}
     if buildset is None or buildset.graph is None:
-        return {}
-    known = results(builds)
-    begun = current(builds)
-    free = set(next_jobs(buildset.graph, known, begun, choices(buildset.graph, builds)).start)
+        return found
+    for position in {position for job in buildset.graph.jobs for position in job.changes}:
+        mine = JobGraph(tuple(job for job in buildset.graph.jobs if position in job.changes))
+        own = [build for build in builds if (job := mine.find(build.job, position)) is not None and build.position in job.changes]
+        for name, reason in _waiting_of_one(mine, own, requests).items():
+            found[(name, mine[name].changes[0])] = reason
+    return found
+
+
+def _waiting_of_one(graph: JobGraph, builds: Sequence[Build], requests: Mapping[str, str]) -> dict[str, str]:
+    """The same for the jobs of one change, by name."""
+    known = {name: result for (name, _), result in results(builds).items()}
+    begun = {name: build for (name, _), build in current(builds).items()}
+    free = set(next_jobs(graph, known, begun, choices(graph, builds)).start)
     found = {}
-    for job in buildset.graph.jobs:
+    for job in graph.jobs:
         build = begun.get(job.name)
         if build is None and job.name in free:
             found[job.name] = "a worker"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
-from headgate.builds import current
+from headgate.builds import beside, current
 from headgate.changes import Change
 from headgate.checkouts import checkout, project_states
 from headgate.inventory import BuildFacts, ItemChange
@@ -76,7 +76,7 @@ def sources(job: FrozenJob, buildset: Buildset) -> Mapping[Source, str]:
 
 def parents(graph: JobGraph, job: FrozenJob, builds: list[Build]) -> dict[str, Build]:
     """The builds of the jobs it depends on, directly or not, in the graph's order."""
-    known = current(builds)
+    known = beside(graph, job, current(builds))
     return {name: known[name] for name in ancestors(graph, job.name) if name in known}
 
 

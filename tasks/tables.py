@@ -130,6 +130,7 @@ builds = Table(
     _moment("failing", comment="when it was known that it will fail, before its end"),
     Column("result", String),
     Column("message", Text, nullable=False, server_default=""),
+    Column("reason", Text, nullable=False, server_default="", comment="why it runs again"),
     Column("nodes", JSONB, nullable=False, server_default="[]"),
     Column("data", JSONB, nullable=False, server_default="{}"),
     Column("warnings", JSONB, nullable=False, server_default="[]"),

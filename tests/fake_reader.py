@@ -11,6 +11,7 @@ from pathlib import Path
 from headgate.changes import Change
 from headgate.jobs import Dependency, FrozenJob, JobGraph
 from headgate.records import Build, Buildset, FrozenProject, Item, StoredReport
+from headgate.reruns import Flakiness, flakiness
 from services.web.reader import (
     BuildDetail,
     BuildQuery,
@@ -36,7 +37,7 @@ class FakeReader:
         self.reports: list[StoredReport] = []
         self.pipelines: dict[str, PipelineStatus] = {}
         self.queues: dict[str, str] = {}
-        self.waiting: dict[str, str] = {}
+        self.waiting: dict[tuple[str, int], str] = {}
         self.expected: dict[str, float] = {}
         self.problems: tuple[str, ...] = ()
         self.tenant_problems: tuple[str, ...] = ()
@@ -85,6 +86,9 @@ class FakeReader:
             return None
         reports = tuple(report for report in self.reports if report.buildset == buildset_id)
         return BuildsetDetail(buildset, self.items[buildset.item], self._builds_of(buildset_id), reports, self.waiting)
+
+    async def flakiness(self, job: str = "") -> tuple[Flakiness, ...]:
+        return tuple(each for each in flakiness(self.build_records.values()) if job in ("", each.job))
 
     async def builds(self, query: BuildQuery) -> tuple[BuildRow, ...]:
         rows = [BuildRow(build, self.items[self.buildsets[build.buildset].item]) for build in self.build_records.values()]
@@ -198,7 +202,7 @@ def world(directory: Path) -> FakeReader:
     reader.add_build(1001, "tox-py311", None, 9)
     reader.add_build(1001, "tox-docs", "FAILURE", 11, 131)
     reader.add_build(1001, "release-notes", None, None)
-    reader.waiting = {"release-notes": "nodes: cloud-north has no room"}
+    reader.waiting = {("release-notes", 0): "nodes: cloud-north has no room"}
     reader.expected = {"tox-py311": 900.0}
     reader.enqueue("check", 1002, "openstack/placement", "Drop the deprecated policy defaults", 31, *jobs[:4])
     reader.add_build(1002, "linters", "SUCCESS", 30, 61)

@@ -59,21 +59,21 @@ def test_a_soft_dependency_that_failed_skips() -> None:
 
 
 def test_a_non_voting_failure_does_not_fail_the_buildset() -> None:
-    assert buildset_result(graph(job("a"), job("b", voting=False)), {"a": "SUCCESS", "b": "FAILURE"}) == "SUCCESS"
+    assert buildset_result(graph(job("a"), job("b", voting=False)), {("a", 0): "SUCCESS", ("b", 0): "FAILURE"}) == "SUCCESS"
 
 
 def test_all_skipped_is_a_failure() -> None:
-    assert buildset_result(graph(job("a"), job("b")), {"a": "SKIPPED", "b": "SKIPPED"}) == "FAILURE"
+    assert buildset_result(graph(job("a"), job("b")), {("a", 0): "SKIPPED", ("b", 0): "SKIPPED"}) == "FAILURE"
 
 
 def test_a_result_missing_means_no_result_yet() -> None:
-    assert buildset_result(graph(job("a"), job("b")), {"a": "FAILURE"}) is None
+    assert buildset_result(graph(job("a"), job("b")), {("a", 0): "FAILURE"}) is None
 
 
 def test_the_newest_attempt_of_the_newest_round_counts() -> None:
     builds = [build("a", "FAILURE"), build("a", None, round=2, attempt=1), build("a", "SUCCESS", round=2, attempt=2)]
-    assert current(builds)["a"].id == "a-2-2"
-    assert results(builds) == {"a": "SUCCESS"}
+    assert current(builds)[("a", 0)].id == "a-2-2"
+    assert results(builds) == {("a", 0): "SUCCESS"}
 
 
 def test_a_rerun_under_way_hides_the_old_result() -> None:
@@ -107,13 +107,13 @@ def test_a_paused_job_lets_those_that_depend_on_it_start_and_is_not_done() -> No
     paused = replace(build("registry", None), data={"zuul": {"pause": True, "child_jobs": ["unit"]}})
     chosen = choices(jobs, [paused])
     assert chosen == Choices(frozenset(), frozenset({"registry"}))
-    step = next_jobs(jobs, results([paused]), ["registry", "docs"], chosen)
+    step = next_jobs(jobs, {name: result for (name, _), result in results([paused]).items()}, ["registry", "docs"], chosen)
     assert (step.start, step.done) == (("unit",), False)
 
 
 def test_jobs_that_a_job_has_not_chosen_are_skipped_with_what_depends_on_them() -> None:
     jobs = graph(job("build"), job("unit", "build"), job("docs", "build"), job("publish", "docs"))
     done = replace(build("build", "SUCCESS"), data={"zuul": {"child_jobs": ["unit"]}})
-    step = next_jobs(jobs, results([done]), ["build"], choices(jobs, [done]))
+    step = next_jobs(jobs, {name: result for (name, _), result in results([done]).items()}, ["build"], choices(jobs, [done]))
     assert (step.start, step.skip) == (("unit",), ("docs", "publish"))
     assert choices(jobs, [replace(done, result="FAILURE")]) == Choices()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -67,4 +68,13 @@ def test_a_policy_that_is_none_is_said(text: str) -> None:
 
 def test_flakiness_counts_reruns_and_those_that_came_out_otherwise() -> None:
     builds = [build("a", "FAILURE"), build("a", "SUCCESS", 2), build("a", "SUCCESS", 3), build("b", "SUCCESS")]
-    assert flakiness(builds) == {"a": (2, 1)}
+    builds[1] = replace(builds[1], reason="network")
+    (found,) = flakiness(builds)
+    assert (found.job, found.reruns, found.changed, found.share) == ("a", 2, 1, 0.5)
+    assert dict(found.reasons) == {"network": 1, "no reason given": 1}
+
+
+def test_flakiness_is_added_up_over_buildsets_and_the_worst_job_is_first() -> None:
+    twice = [replace(each, buildset=name) for name in ("x", "y") for each in (build("a", "FAILURE"), build("a", "SUCCESS", 2))]
+    found = flakiness([build("b", "FAILURE"), build("b", "FAILURE", 2), *twice])
+    assert [(each.job, each.changed, each.reruns) for each in found] == [("a", 2, 2), ("b", 0, 1)]

@@ -16,6 +16,7 @@ import uvicorn
 import websockets
 from starlette.applications import Starlette
 
+from headgate.jobs import JobGraph
 from services.web import WebSettings, create_app
 from services.web.excerpt import failure
 from services.web.queries import BadQuery, build_query
@@ -102,6 +103,31 @@ class TestPages:
         assert 'href="/build/1002-tox-py311-1"' in text
         assert 'href="/buildset/set-1002"' in text
         assert "The role ensure-tox is deprecated." in text
+
+    async def test_job_that_comes_to_something_else_when_run_again_is_named_with_the_reasons(
+        self, web: httpx.AsyncClient, reader: FakeReader
+    ) -> None:
+        assert "Reruns" not in await page(web, "/builds?job=tox-py311")
+        again = replace(reader.build_records[FAILED], id="again", round=2, attempt=1, result="SUCCESS", reason="jane asked for it.")
+        reader.build_records["again"] = again
+        for text in (await page(web, "/builds?job=tox-py311"), await page(web, f"/build/{FAILED}")):
+            assert "1 (100 %)" in text and "1 × jane asked for it." in text
+        assert "rerun 1: jane asked for it." in await page(web, "/build/again")
+
+    async def test_jobs_of_one_name_in_a_cycle_have_a_place_each(self, web: httpx.AsyncClient, reader: FakeReader) -> None:
+        buildset = reader.buildsets["set-1002"]
+        assert buildset.graph is not None
+        item = reader.items[buildset.item]
+        twice = tuple(replace(job, changes=(position,)) for job in buildset.graph.jobs[:1] for position in (0, 1))
+        other = replace(item.change, number=1099, patchset=4)
+        reader.buildsets["set-1002"] = replace(buildset, graph=JobGraph(twice), changes=(item.change, other))
+        name = twice[0].name
+        failed = replace(reader.build_records[FAILED], job=name, attempt=1)
+        own = [replace(failed, id="own-0", result="SUCCESS"), replace(failed, id="own-1", position=1, result="TIMED_OUT")]
+        reader.build_records = {build.id: build for build in own}
+        text = await page(web, "/buildset/set-1002")
+        assert f"of {item.change}" in text and "of 1099,4" in text
+        assert 'href="/build/own-0"' in text and 'href="/build/own-1"' in text and "TIMED_OUT" in text
 
     async def test_artifacts_of_a_job_are_links_but_never_scripts(self, web: httpx.AsyncClient) -> None:
         text = await page(web, f"/build/{FAILED}")

@@ -20,7 +20,7 @@ from services.web import files, views
 from services.web.excerpt import failure
 from services.web.feed import Feed
 from services.web.queries import BadQuery, build_query
-from services.web.reader import BuildDetail, BuildQuery, Reader
+from services.web.reader import FLAKY_DAYS, BuildDetail, BuildQuery, Reader
 from services.web.streams import CONSOLE, UNBUFFERED
 
 CONTENT_POLICY = (
@@ -112,11 +112,13 @@ class Pages:
             "build_live.html",
             found=found,
             build=build,
-            job=graph[build.job] if graph and build.job in graph.names else None,
+            job=graph.find(build.job, build.position) if graph else None,
             entries=entries,
             artifacts=views.artifacts_of(build),
             tests=views.tests_of(build),
             published=views.log_url_of(build),
+            flaky=await self._reader.flakiness(build.job),
+            days=FLAKY_DAYS,
             excerpt=await asyncio.to_thread(failure, self._reader.console(build.id)) if failed else (),
         )
 
@@ -161,8 +163,16 @@ class Pages:
             query = build_query(request.query_params)
         except BadQuery as problem:
             return self.problem("That filter cannot be used", str(problem), 400)
-        rows = await self._reader.builds(query)
-        return self._page("builds.html", rows=rows, query=query, newer=_other(query, -query.limit), older=_other(query, query.limit))
+        rows, flaky = await self._reader.builds(query), await self._reader.flakiness(query.job)
+        return self._page(
+            "builds.html",
+            rows=rows,
+            query=query,
+            flaky=flaky,
+            days=FLAKY_DAYS,
+            newer=_other(query, -query.limit),
+            older=_other(query, query.limit),
+        )
 
     async def console(self, request: Request) -> Response:
         found = await self._found_build(request)

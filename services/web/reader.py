@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from headgate.builds import Place
 from headgate.records import Build, Buildset, Item, StoredReport
+from headgate.reruns import Flakiness
+
+FLAKY_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class QueuedItem:
     builds: tuple[Build, ...] = ()
     ahead: str = ""
     why: str = ""
-    waiting: Mapping[str, str] = field(default_factory=dict)
+    waiting: Mapping[Place, str] = field(default_factory=dict)
     expected: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -82,7 +86,7 @@ class BuildsetDetail:
     item: Item
     builds: tuple[Build, ...] = ()
     reports: tuple[StoredReport, ...] = ()
-    waiting: Mapping[str, str] = field(default_factory=dict)
+    waiting: Mapping[Place, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,10 @@ class Reader(Protocol):
 
     async def builds(self, query: BuildQuery) -> tuple[BuildRow, ...]:
         """The newest first."""
+        ...
+
+    async def flakiness(self, job: str = "") -> tuple[Flakiness, ...]:
+        """Of the reruns of the last `FLAKY_DAYS` days: of all jobs that had any, or of one."""
         ...
 
     def logs(self, build_id: str) -> Path:

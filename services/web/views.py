@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter, ValidationError
 
-from headgate.builds import CANCELED, SKIPPED, SUCCESS, buildset_result, current, failing, results
+from headgate.builds import CANCELED, SKIPPED, SUCCESS, Place, buildset_result, current, failing, of_job, results
 from headgate.jobs import FrozenJob
 from headgate.records import Build, Buildset
 from headgate.tested import SuiteResult
@@ -24,7 +24,7 @@ KINDS: Mapping[str, str] = {SUCCESS: "success", SKIPPED: "skipped", CANCELED: "s
 @dataclass(frozen=True, slots=True)
 class JobView:
     """One job of an item: `kind` is how it looks (success, failure, soft-failure, skipped, running, waiting), `text` what it says,
-    `why` what it waits for."""
+    `why` what it waits for; `change` the one it runs for if the item has several."""
 
     name: str
     kind: str
@@ -34,6 +34,7 @@ class JobView:
     attempts: int = 1
     expected: float | None = None
     why: str = ""
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,18 @@ def _waits_for(job: FrozenJob) -> str:
 
 
 def jobs_of(
-    buildset: Buildset | None, builds: Iterable[Build], waiting: Mapping[str, str], expected: Mapping[str, float]
+    buildset: Buildset | None, builds: Iterable[Build], waiting: Mapping[Place, str], expected: Mapping[str, float]
 ) -> tuple[JobView, ...]:
     """Every job of the graph in its order, with the build that counts."""
     if buildset is None or buildset.graph is None:
         return ()
     known = current(builds)
-    return tuple(job_view(job, known.get(job.name), expected.get(job.name), waiting.get(job.name, "")) for job in buildset.graph.jobs)
+    found = []
+    for job in buildset.graph.jobs:
+        view = job_view(job, of_job(job, known), expected.get(job.name), of_job(job, waiting) or "")
+        several = len(buildset.changes) > 1
+        found.append(replace(view, change=", ".join(str(buildset.changes[each]) for each in job.changes) if several else ""))
+    return tuple(found)
 
 
 def item_view(queued: QueuedItem) -> ItemView:

@@ -134,6 +134,13 @@ class BuildStore(StoreBase):
         async with self._engine.connect() as connection:
             return [(build_of(row), item_of(Prefixed(row, "item_"))) for row in await connection.execute(query)]
 
+    async def rerun_builds(self, since: datetime, job: str = "") -> list[Build]:
+        """Every build of the jobs that were run again since then, of all jobs or of one, the runs before included."""
+        again, build = t.builds.alias(), t.builds.c
+        same = (again.c.buildset == build.buildset, again.c.job == build.job, again.c.position == build.position)
+        query = sa.select(t.builds).where(sa.exists().where(*same, again.c.round > 1, again.c.created >= since))
+        return await self._select_builds((query.where(build.job == job) if job else query).order_by(build.created))
+
     async def build(self, build_id: str) -> Build | None:
         """The build with this id, or with this beginning of an id when only one has it."""
         found = await self._select_builds(sa.select(t.builds).where(t.builds.c.id.startswith(build_id, autoescape=True)).limit(2))

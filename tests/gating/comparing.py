@@ -39,7 +39,7 @@ def directory_of(name: str) -> Path:
     return next((each for each in (HERE / "configurations" / name, zuul / name) if each.exists()), Path(name).resolve())
 
 
-def on_zuul(scenarios: Mapping[str, Step], environment: Mapping[str, str], seconds: float = 60) -> dict[str, Any]:
+def on_zuul(scenarios: Mapping[str, Step], environment: Mapping[str, str], seconds: float = 300) -> dict[str, Any]:
     """What Zuul comes to by name, in the form of `headgate simulate`; None for one that it did not bring to its end."""
     root = Path(environment["HEADGATE_ZUUL"]).resolve()
     source = root / f"zuul-{VERSION}"
