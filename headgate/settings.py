@@ -138,6 +138,7 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     logs: LogSettings = LogSettings()
     connections: tuple[dict[str, Any], ...] = ()
+    """None at all is enough for `headgate try`; those that the tenant file names must be here for `headgate up`."""
     providers: tuple[dict[str, Any], ...] = ()
     labels: tuple[LabelSettings, ...] = ()
     """Labels of which nodes are kept ready; others need not be named."""

@@ -37,10 +37,16 @@ _connection_settings: TypeAdapter[ConnectionSettings] = TypeAdapter(ConnectionSe
 def located(section: dict[str, Any], directory: Path) -> dict[str, Any]:
     """A provider's settings with its paths beginning at the configuration file's directory."""
     paths = {
-        key: str(directory / Path(section[key]).expanduser()) for key in ("private-key", "directory") if isinstance(section.get(key), str)
+        key: str(directory / Path(section[key]).expanduser())
+        for key in ("private-key", "directory", "tree")
+        if isinstance(section.get(key), str)
     }
-    nodes = [located(node, directory) if isinstance(node, dict) else node for node in section.get("nodes") or ()]
-    return {**section, **paths, **({"nodes": nodes} if nodes else {})}
+    below = {
+        name: [located(entry, directory) if isinstance(entry, dict) else entry for entry in section[name]]
+        for name in ("nodes", "labels")
+        if isinstance(section.get(name), list)
+    }
+    return {**section, **paths, **below}
 
 
 def open_connections(settings: Settings) -> dict[str, Connection]:

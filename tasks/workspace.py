@@ -150,8 +150,14 @@ command -v git >/dev/null || {{ echo no-git; exit 0; }}
 prepare() {{
     mkdir -p "$HOME/$1"; cd "$HOME/$1"
     [ -d .git ] || git init -q .
-    git config receive.denyCurrentBranch ignore
-    git config receive.autogc false
+    grep -qs '^# by headgate' .git/config || cat >> .git/config << END
+# by headgate: one process less for each setting
+[receive]
+	denyCurrentBranch = ignore
+	autogc = false
+[remote "origin"]
+	url = file:///dev/null
+END
     rm -f .git/index.lock
     for cache in "{NODE_CACHES}/$2/.git/objects" "{NODE_CACHES}/$2.git/objects" "{NODE_CACHES}/$2/objects"; do
         if [ -d "$cache" ]; then echo "$cache" > .git/objects/info/alternates; break; fi
@@ -164,7 +170,6 @@ finish() {
     cd "$HOME/$1"
     git checkout -q -f -B "$2" "$3"
     git clean -ffdxq
-    git remote add origin file:///dev/null 2>/dev/null || git remote set-url origin file:///dev/null
 }
 """
 

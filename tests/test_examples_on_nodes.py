@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from headgate.jobs import RoleSource
 from headgate.results import Verdict
-from providers import registry
-from providers.base import Node, NodeSpec
+from providers.base import Node
 from tasks.build_plan import BuildPlan, Source
 from tasks.playbooks import run_build
-from tests.services import machines
-from tests.services.sshd import make_key
+from tests.services.machines import namespace_node
 from tests.services.workshop import Workshop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -48,18 +44,6 @@ class Databases(unittest.TestCase):
 LIST = "python3-pymysql [platform:dpkg test]\npython3-psycopg2 [platform:dpkg test]\nnone-of-that-name [platform:rpm]\n"
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[tuple[Node, Path]]:
-    """A node of its own for this test, and the key for it."""
-    entry = {"name": "here", "driver": "namespace", "labels": [{"name": "debian-12", "tree": str(machines.tree())}]}
-    provider = registry.create(entry, tmp_path / "nodes")
-    public_key = make_key(tmp_path / "key")
-    try:
-        yield asyncio.run(provider.launch(NodeSpec("node-1", "debian-12", "headgate-test", public_key))), tmp_path / "key"
-    finally:
-        asyncio.run(provider.destroy("node-1"))
-
-
 async def planned(workshop: Workshop, node: tuple[Node, Path], run: str, files: dict[str, str]) -> BuildPlan:
     """A plan whose playbook has the roles of the example."""
     config = workshop.root / "config"
@@ -75,7 +59,7 @@ async def planned(workshop: Workshop, node: tuple[Node, Path], run: str, files: 
     )
 
 
-async def test_a_project_gets_the_packages_of_its_list_and_real_databases(node: tuple[Node, Path], tmp_path: Path) -> None:
+async def test_a_project_gets_the_packages_of_its_list_and_real_databases(tmp_path: Path) -> None:
     run = """
 - hosts: all
   environment: {PIP_CERT: /etc/ssl/certs/ca-certificates.crt}
@@ -101,8 +85,9 @@ async def test_a_project_gets_the_packages_of_its_list_and_real_databases(node: 
     - file: {path: bad, state: directory}
 """
     workshop = Workshop(tmp_path)
-    plan = await planned(workshop, node, run, {"bindep.txt": LIST, "test_databases.py": TESTS})
-    outcome = await run_build(plan)
+    async with namespace_node(tmp_path) as node:
+        plan = await planned(workshop, node, run, {"bindep.txt": LIST, "test_databases.py": TESTS})
+        outcome = await run_build(plan)
     said = workshop.said(plan)
     assert outcome.verdict == Verdict("SUCCESS"), "\n".join(workshop.console(plan))
     assert any("MariaDB" in line for line in said)

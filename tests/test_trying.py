@@ -15,6 +15,7 @@ from cli.trying import read_secrets
 from cli.trying_places import find_places
 from headgate.jobs import FrozenJob, Playbook, SecretUse
 from headgate.problems import Problem
+from tasks.runtime import located
 from tasks.trial import without_secrets
 from tests.services.workshop import processes
 
@@ -145,3 +146,14 @@ def test_a_checkout_is_known_by_where_it_was_cloned_from(tmp_path: Path) -> None
     found = find_places(tmp_path / "work/deep", None, "", "", (), ("review=review.example.org",), None)
     assert (found.project, found.canonical) == ("org/nova", "review.example.org/org/nova")
     assert found.directories == {"org/config": tmp_path / "config", "org/nova": tmp_path / "work", "org/lib": tmp_path / "lib"}
+
+
+def test_paths_of_a_provider_begin_at_its_configuration_file(tmp_path: Path) -> None:
+    section = {
+        "name": "lab",
+        "labels": ["plain", {"name": "debian", "tree": "trees/debian"}],
+        "nodes": [{"name": "a", "private-key": "key"}],
+    }
+    found = located(section, tmp_path)
+    assert found["labels"] == ["plain", {"name": "debian", "tree": f"{tmp_path}/trees/debian"}]
+    assert found["nodes"] == [{"name": "a", "private-key": f"{tmp_path}/key"}]

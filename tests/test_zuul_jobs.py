@@ -1,6 +1,7 @@
-"""The public zuul-jobs roles, unmodified, on a node behind ssh: a whole tox job with our pre, run and post playbooks.
+"""The public zuul-jobs roles, unmodified, on a real node: a whole job with our pre, run and post playbooks, by tox and by nox.
 
-HEADGATE_ZUUL_JOBS names a git repository of them (https://opendev.org/zuul/zuul-jobs); the roles install bindep and tox from PyPI.
+HEADGATE_ZUUL_JOBS names a git repository of them (https://opendev.org/zuul/zuul-jobs); the roles install what they need from PyPI and
+Debian, so each takes minutes. `tests/test_examples_on_nodes.py` has what needs no public roles.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from headgate.jobs import RoleSource
 from headgate.results import Verdict
 from tasks.build_plan import BuildPlan, Source
 from tasks.playbooks import run_build
-from tests.services.sshd import sshd_node
+from tests.services.machines import namespace_node
 from tests.services.workshop import Workshop
 
 MIRROR = os.environ.get("HEADGATE_ZUUL_JOBS", "")
@@ -30,6 +31,7 @@ pytestmark = [
 FILES = {
     "tox.ini": "[tox]\nenvlist = py3\nskipsdist = true\n[testenv]\ncommands = python -m unittest discover -v\n",
     "test_it.py": "import unittest\n\n\nclass It(unittest.TestCase):\n    def test_works(self):\n        self.assertEqual(2, 1 + 1)\n",
+    "noxfile.py": "import nox\n\n\n@nox.session\ndef tests(session):\n    session.run('python', '-m', 'unittest', 'discover', '-v')\n",
     "bindep.txt": "git [platform:dpkg]\nbash [platform:dpkg]\n",
 }
 
@@ -48,13 +50,11 @@ async def planned(workshop: Workshop, **parts: object) -> BuildPlan:
     return dataclasses.replace(plan, sources={**plan.sources, source: branches[role.branch]})
 
 
-async def test_a_tox_job_from_its_workspace_to_its_uploaded_logs(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("tool", ["tox", "nox"])
+async def test_a_job_from_its_workspace_to_its_uploaded_logs(tmp_path: Path, tool: str) -> None:
     workshop = Workshop(tmp_path)
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    (programs / "traceroute").write_text("#!/bin/sh\necho no route is traced here\n")
-    (programs / "traceroute").chmod(0o755)
-    with sshd_node(tmp_path, path=f"{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin") as server:
+    async with namespace_node(tmp_path) as (node, private_key):
         plan = await planned(
             workshop,
             pre=(
@@ -62,15 +62,15 @@ async def test_a_tox_job_from_its_workspace_to_its_uploaded_logs(tmp_path: Path)
                     *("emit-job-header", "log-inventory", "validate-host", "start-zuul-console", "prepare-workspace-git"),
                     *("add-build-sshkey", "ensure-output-dirs"),
                 ),
-                play("bindep", "ensure-python", "ensure-tox"),
+                play("bindep", "ensure-python", f"ensure-{tool}"),
             ),
-            run=play("tox"),
+            run=play(tool),
             post=(
                 play("fetch-output"),
                 play("merge-output-to-logs", "generate-zuul-manifest", "upload-logs", hosts="localhost", facts="false"),
             ),
-            nodes={"primary": server.node},
-            private_key=server.private_key,
+            nodes={"primary": node},
+            private_key=private_key,
             vars={"zuul_logserver_root": "/build/work/tmp/published", "zuul_log_url": "https://logs.example.org", "tox_envlist": "py3"},
         )
         outcome = await run_build(plan)

@@ -10,11 +10,16 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from providers import registry
+from providers.base import Node, NodeSpec
 from providers.local import remove_tree
+from tests.services.sshd import make_key
 
 SUITE = "bookworm"
 PACKAGES = (
@@ -87,6 +92,19 @@ def tree() -> Path:
             _make(CACHE / "partial")
             (CACHE / "partial").rename(CACHE / "tree")
     return CACHE / "tree"
+
+
+@asynccontextmanager
+async def namespace_node(directory: Path, label: str = "debian-12") -> AsyncIterator[tuple[Node, Path]]:
+    """A node of these files, of driver `namespace`, while this lasts, and the key for it."""
+    entry = {"name": "here", "driver": "namespace", "labels": [{"name": label, "tree": str(tree())}]}
+    provider = registry.create(entry, directory / "nodes")
+    public_key = make_key(directory / "key")
+    try:
+        yield await provider.launch(NodeSpec("node-1", label, "headgate-test", public_key)), directory / "key"
+    finally:
+        await provider.destroy("node-1")
+        await provider.close()
 
 
 def disk() -> tuple[Path, Path, Path]:

@@ -51,9 +51,15 @@ def free_port() -> int:
 
 @contextmanager
 def sshd_node(
-    directory: Path, *, id: str = "node-1", label: str = "debian-12", path: str = "/usr/local/bin:/usr/bin:/bin"
+    directory: Path,
+    *,
+    id: str = "node-1",
+    label: str = "debian-12",
+    path: str = "/usr/local/bin:/usr/bin:/bin",
+    caches: Path | None = None,
 ) -> Iterator[SshNode]:
-    """Runs until the context ends. `directory` gets a subdirectory named after the node's id; `path` is where programs are found on it."""
+    """Runs until the context ends. `directory` gets a subdirectory named after the node's id; `path` is where programs are found on it;
+    `caches` is what it has below /opt/git."""
     root = directory / id
     home = root / "home"
     home.mkdir(parents=True)
@@ -84,6 +90,7 @@ def sshd_node(
             str(root / "shadow"),
             "/etc/shadow",
         ),
+        *(("--tmpfs", "/opt", "--bind", str(caches), "/opt/git") if caches is not None else ()),
         *("--tmpfs", "/run", "--dir", "/run/sshd", "--proc", "/proc", "--unshare-pid", "--die-with-parent", "--new-session"),
         *(shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd", "-D", "-e", "-f", str(root / "sshd_config")),
     ]
