@@ -9,7 +9,7 @@ python=${PYTHON:-python3}
 declare -A package=([git]=git [bwrap]=bubblewrap [ssh]=openssh-client [ssh-agent]=openssh-client)
 if [ "${1:-}" = --test ]; then
   package+=([rsync]=rsync [mmdebstrap]=mmdebstrap [nft]=nftables [debootstrap]=debootstrap [qemu-img]=qemu-utils [qemu-system-x86_64]=qemu-system-x86 [genisoimage]=genisoimage [kpartx]=kpartx [sfdisk]=fdisk [cpio]=cpio)
-  package+=([sshd]=openssh-server [java]=openjdk-17-jdk-headless [javac]=openjdk-17-jdk-headless [mvn]=maven [chromium]=chromium)
+  package+=([pasta]=passt [ip]=iproute2 [sshd]=openssh-server [java]=openjdk-17-jdk-headless [javac]=openjdk-17-jdk-headless [mvn]=maven [chromium]=chromium)
 fi
 PATH=$PATH:/usr/sbin:/sbin
 missing=()

@@ -11,6 +11,7 @@ from prefect import get_run_logger
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows.provision_nodes import NodeFailure, provision_nodes, release_nodes
+from flows.publishing import publish_build
 from headgate.builds import CANCELED, beside, results
 from headgate.frozen_secrets import SecretProblem
 from headgate.jobs import FrozenJob, Nodeset, Playbook
@@ -21,15 +22,14 @@ from headgate.returned import descendants, pauses, remarks_of, warnings_of
 from providers.base import Node
 from tasks import playbooks
 from tasks.build_variables import keep_secret_data
-from tasks.building import DiskFull, build_directory, make_directory, make_key, make_plan
+from tasks.building import DiskFull, make_directory, make_key, make_plan
 from tasks.disk import for_want_of_disk, why_full
 from tasks.effects import effect
 from tasks.git import GitProblem
 from tasks.home import HomeProblem
-from tasks.log_storage import StorageProblem
 from tasks.playbooks import BuildProblem
-from tasks.publishing import publish, with_log_url, with_tests
-from tasks.runtime import Runtime, runtime
+from tasks.publishing import with_tests
+from tasks.runtime import Runtime
 from tasks.sandbox import SandboxProblem
 from tasks.sending import begin_sending
 from tasks.workspace import NodeUnreachable, WorkspaceProblem
@@ -54,13 +54,6 @@ async def push_workspace(build: playbooks.Build) -> None:
 async def play(build: playbooks.Build, phase: Phase, playbook: Playbook, path: str) -> Played:
     """One playbook. Never retried: what its outcome means is the job's to say."""
     return await build.play(phase, playbook)
-
-
-@effect(name="publish logs", task_run_name="publish logs", retries=3, retry_delay_seconds=[2, 10, 60], timeout_seconds=1800)
-async def publish_logs(build: str, title: str) -> str:
-    """Put what the build left where the settings say; its address there. Retried because object stores refuse for a while."""
-    this = await runtime()
-    return await publish(this.settings.logs, build_directory(this, build) / "logs", build, title)
 
 
 class Attempt:
@@ -89,28 +82,23 @@ class Attempt:
             ended = await self._end(*came_to)
         except asyncio.CancelledError:
             if not self._this.stopping:
-                await asyncio.shield(self._this.store.end_build(self._build.id, CANCELED, **self._values))
+                await asyncio.shield(self._this.store.end_build(self._build.id, CANCELED, **self._last_values()))
             raise
         finally:
             await asyncio.shield(release_nodes(self._build.id))
             if sending is not None:
                 await asyncio.shield(sending.close())
         if self._this.settings.logs.driver != "local":
-            await self._publish()
+            await publish_build(self._this, self._build.id, f"{self._job.name} on {self._item.change}")
         return ended
-
-    async def _publish(self) -> None:
-        """The result is known, and does not change when nobody takes the logs: then they are on this machine only, and it says so."""
-        data, warnings = self._values.get("data", {}), self._values.get("warnings", [])
-        try:
-            data = with_log_url(data, await publish_logs(self._build.id, f"{self._job.name} on {self._item.change}"))
-        except (StorageProblem, TimeoutError) as problem:
-            warnings = [*warnings, f"The logs are not published: {problem}"]
-        await self._this.store.set_build(self._build.id, data=data, warnings=warnings)
 
     async def _end(self, ended: Verdict, why: str = "") -> Verdict:
-        await self._this.store.end_build(self._build.id, None if ended.retry else ended.result, message=why, **self._values)
+        await self._this.store.end_build(self._build.id, None if ended.retry else ended.result, message=why, **self._last_values())
         return ended
+
+    def _last_values(self) -> dict[str, Any]:
+        """What is kept with the build's end: with it, that its logs are to be published."""
+        return self._values if self._this.settings.logs.driver == "local" else {**self._values, "unpublished": datetime.now(UTC)}
 
     async def _on_some_nodeset(self) -> tuple[Verdict, str]:
         why = ""

@@ -12,6 +12,7 @@ from prefect import flow
 
 from flows.cancellation import cancellable
 from flows.provision_nodes import destroy_node
+from flows.publishing import publish_left_logs
 from flows.ready_nodes import ready_nodes
 from headgate.nodes import NodeState
 from tasks.effects import effect
@@ -85,5 +86,6 @@ async def housekeeping() -> str:
     nodes = await destroy_left_nodes()
     if (await runtime()).settings.labels:
         await ready_nodes()
+    published = await publish_left_logs()
     items = await forget_old()
-    return f"{nodes} nodes destroyed, {items} items forgotten"
+    return f"{nodes} nodes destroyed, logs of {published} builds published, {items} items forgotten"

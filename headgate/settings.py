@@ -20,6 +20,7 @@ Connections and providers are checked by their drivers, which say which keys the
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,12 +71,25 @@ class WorkerSettings(Section):
     """Job runs at once in one worker."""
     job_disk: int = Field(20_000, ge=0)
     """Megabytes one job may fill on the worker's disk; 0 for no limit."""
+    user: str = "nobody"
+    """Whose the processes of jobs are where Headgate itself runs as root: an account without rights."""
+    reach: tuple[str, ...] | None = None
+    """What untrusted playbooks reach from the worker's machine besides their nodes: networks or addresses. None: whatever it reaches."""
+    trusted_reach: tuple[str, ...] | None = None
+    """The same for trusted playbooks."""
     images: int = Field(1, ge=0)
     """Image builds and uploads at once in one worker; 0 for a worker on a machine that cannot build."""
     home: str | None = None
     """For a worker without the state directory of `headgate up`: where the web pages of that one are."""
     secret: Path | None = None
     """The file by which such workers are known; `worker-secret` in the state directory unless said."""
+
+    @field_validator("reach", "trusted_reach")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for one in value or ():
+            ipaddress.ip_network(one, strict=False)
+        return value
 
 
 class ImagesSettings(Section):

@@ -14,7 +14,9 @@ from headgate.inventory import BUILD, BuildFacts, source_path
 from headgate.jobs import FrozenJob, Nodeset, Playbook, RoleSource
 from headgate.results import Played, Verdict, script
 from providers.base import Node
+from tasks.account import Account, job_account
 from tasks.git import Caches
+from tasks.outside import Reach
 
 
 class BuildProblem(Exception):
@@ -36,7 +38,8 @@ class BuildPlan:
     """Everything one build needs, decided. `nodes` has an entry for each name of the nodeset; `sources` says which commit each repository
     with playbooks or roles is at (for a trusted one, what is merged; else with the item's changes); `directory` is this build's alone and
     absolute; `private_key` is the build's own key, for nodes reached by ssh; `exports` is shared by builds;
-    `secrets` are the decrypted values by variable, for each playbook that has any; `disk_bytes` is what the build may fill here."""
+    `secrets` are the decrypted values by variable, for each playbook that has any; `disk_bytes` is what the build may fill here, `account`
+    whose its processes are here, `reach` what its untrusted playbooks reach of the network (None: what this machine does)."""
 
     job: FrozenJob
     facts: BuildFacts
@@ -49,6 +52,9 @@ class BuildPlan:
     private_key: Path | None = None
     secrets: Mapping[Playbook, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     disk_bytes: int | None = None
+    account: Account | None = field(default_factory=job_account)
+    reach: Reach | None = None
+    trusted_reach: Reach | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headgate.inventory import BUILD, source_path, workspace_path
+from tasks.account import give, show
 from tasks.build_plan import BuildPlan, Source
+from tasks.outside import hosts_file
 from tasks.sandbox import Bind, Sandbox, write_accounts
 from tasks.workspace import CACHES, Checkout
 from tasks.zygote import Zygote
@@ -50,7 +52,12 @@ class Sandboxes:
     async def of(self, trusted: bool, zygote: Zygote) -> Sandbox:
         """The sandbox of this trust, made now if there is none. Raises `SandboxProblem`."""
         if trusted not in self._open:
-            self._open[trusted] = await Sandbox.start(self._binds(trusted, zygote))
+            reach = self._plan.trusted_reach if trusted else self._plan.reach
+            binds = self._binds(trusted, zygote)
+            if reach is not None:
+                (self._plan.directory / "ansible/hosts").write_text(hosts_file(reach))
+                binds = (*binds, Bind(self._plan.directory / "ansible/hosts", "/etc/hosts"))
+            self._open[trusted] = await Sandbox.start(binds, account=self._plan.account, reach=reach)
         return self._open[trusted]
 
     @property
@@ -62,6 +69,9 @@ class Sandboxes:
         directory = self._plan.directory
         events = directory / "events" / ("trusted" if trusted else "untrusted")
         events.mkdir(exist_ok=True)
+        give(events, self._plan.account)
+        for one in checkouts(self._plan):
+            show(self._plan.caches.path(one.project), self._plan.account)
         return (
             *zygote.binds(),
             *accounts(self._plan),

@@ -21,8 +21,10 @@ from headgate.problems import Problem
 from headgate.records import Build, Buildset, Item
 from headgate.returned import ancestors, parent_data
 from providers.base import Node
+from tasks.account import job_account
 from tasks.build_variables import artifacts, included_vars, secrets
 from tasks.git import kept
+from tasks.outside import reach_of
 from tasks.playbooks import BuildPlan, Source, sources_of
 
 if TYPE_CHECKING:  # it brings Prefect, which takes longer to import than a small job to run
@@ -107,6 +109,7 @@ async def make_plan(
         parent_data=parent_data(buildset.graph, job.name, {name: build.data for name, build in above.items()}),
         included_vars=await included_vars(this.caches, item.project, buildset, job),
     )
+    workers = this.settings.worker
     return BuildPlan(
         job=job,
         facts=facts,
@@ -117,6 +120,9 @@ async def make_plan(
         caches=this.caches,
         exports=this.settings.state / "exports",
         private_key=key,
+        account=job_account(workers.user),
+        reach=None if workers.reach is None else await asyncio.to_thread(reach_of, nodes.values(), workers.reach),
+        trusted_reach=None if workers.trusted_reach is None else await asyncio.to_thread(reach_of, nodes.values(), workers.trusted_reach),
         disk_bytes=this.settings.worker.job_disk * 1_000_000 or None,
         secrets=await secrets(this, item, buildset, job, above),
     )

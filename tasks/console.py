@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from headgate.results import Phase, Played
+from tasks.account import Account, give
 from tasks.ansible.streaming import stamp
 from tasks.disk import for_want_of_disk
 
@@ -31,9 +32,10 @@ def put(source: Path, target: Path) -> None:
 
 
 @asynccontextmanager
-async def console_copied(console: Path, logs: Path, wanted: bool = True) -> AsyncIterator[None]:
-    """While this lasts, a copy of the console is among the logs and grows with it, for roles that upload them. It is a copy, so that no
-    playbook can change the console by it; and not read-only, because such roles set modes. Nothing is done if it is not `wanted`."""
+async def console_copied(console: Path, logs: Path, account: Account | None = None, wanted: bool = True) -> AsyncIterator[None]:
+    """While this lasts, a copy of the console is among the logs and grows with it, `account`'s, for roles that upload them. It is a
+    copy, so that no playbook can change the console by it; and not read-only, because such roles set modes. Nothing is done if it is not
+    `wanted`."""
     if not wanted:
         yield
         return
@@ -41,6 +43,7 @@ async def console_copied(console: Path, logs: Path, wanted: bool = True) -> Asyn
     with console.open("rb") as source, temporary.open("wb") as copy:
         await asyncio.to_thread(shutil.copyfileobj, source, copy)
         copy.flush()
+        give(temporary, account)
         put(temporary, logs / JOB_OUTPUT)
 
         async def follow() -> None:

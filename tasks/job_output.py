@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from headgate.results import Played
+from tasks.account import Account, give
 from tasks.console import put
 
 NAME = "job-output.json"
 
 
 class JobOutput:
-    """The file below `logs`, written anew after each playbook. `directory` is the build's own, which no playbook can write to."""
+    """The file below `logs`, written anew after each playbook. `directory` is the build's own, which no playbook can write to;
+    the file is `account`'s, whose roles set its mode."""
 
-    def __init__(self, directory: Path, logs: Path) -> None:
+    def __init__(self, directory: Path, logs: Path, account: Account | None = None) -> None:
+        self._account = account
         self._temporary = directory / f".{NAME}"
         self._target = logs / NAME
         self._stories: list[dict[str, Any]] = []
@@ -37,4 +40,5 @@ class JobOutput:
             }
         )
         self._temporary.write_text(json.dumps(self._stories, indent=4, sort_keys=True))
+        give(self._temporary, self._account)
         put(self._temporary, self._target)

@@ -177,6 +177,7 @@ class S3:
             "Filter": {"Prefix": self._settings.prefix},
             "Status": "Enabled",
             "Expiration": {"Days": self._settings.keep_days},
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
         }
         if rule not in rules:
             others = [each for each in rules if each.get("ID") != ours]

@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +31,8 @@ from headgate.inventory import RESULTS, checks_out, known_hosts
 from headgate.jobs import Playbook
 from headgate.results import Outcome, Phase, Played, Said, following, is_watched, seconds_left, succeeded, verdict
 from providers.base import Node
-from tasks.agent import agent_environment, start_agent
+from tasks.account import give
+from tasks.agent import start_agent
 from tasks.ansible.early import MATCHED
 from tasks.ansible.streaming import HIDDEN
 from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, sources_of
@@ -70,7 +71,7 @@ class Build:
         self.console = BuildConsole(self.console_path)
         self.logs = plan.directory / "logs"
         self.player = Player(plan, self.console)
-        self._output = JobOutput(plan.directory, self.logs)
+        self._output = JobOutput(plan.directory, self.logs, plan.account)
         self._agent: Sandbox | None = None
 
     async def __aenter__(self) -> Self:
@@ -100,9 +101,15 @@ class Build:
             await self.player.prepare()
         except (LookupError, WorkspaceProblem) as problem:
             raise BuildProblem(str(problem)) from None
+        for name in ("ansible", "facts", "work", "home", "events", "agent", "logs"):
+            await asyncio.to_thread(give, directory / name, self.plan.account)
         if self.plan.private_key is not None and any(node.connection == "ssh" for node in nodes):
-            keys = [self.plan.private_key, *(Path(node.private_key_path) for node in nodes if node.private_key_path)]
-            self._agent = await start_agent(directory, accounts(self.plan), keys)
+            self._agent = await start_agent(directory, accounts(self.plan), self._keys(nodes), self.plan.account)
+
+    def _keys(self, nodes: Iterable[Node]) -> list[Path]:
+        """The private keys that let the build in at these nodes."""
+        keys = (self.plan.private_key, *(Path(node.private_key_path) for node in nodes if node.private_key_path))
+        return [key for key in keys if key is not None]
 
     async def push_workspace(self) -> None:
         """Bring the repositories to every node. Raises `NodeUnreachable` or `WorkspaceProblem`, after saying so in the console."""
@@ -121,9 +128,10 @@ class Build:
     async def _push(self, node: Node) -> None:
         if node.connection == "local":
             await make_workspace(self.plan.caches, checkouts(self.plan), Path(node.home), files=True)
+            await asyncio.to_thread(give, Path(node.home), self.plan.account)
             return
         hosts = self.plan.directory / "home/.ssh/known_hosts"
-        async with node_shell(node, hosts, agent_environment(), self.plan.directory) as shell:
+        async with node_shell(node, hosts, self._keys([node]), self.plan.directory) as shell:
             if not await push_workspace(self.plan.caches, checkouts(self.plan), shell):
                 self.console.say(f"node {node.id} has no git, so no repositories are put there")
 
@@ -147,7 +155,7 @@ class Build:
         try:
             async with asyncio.timeout(seconds_left(self.plan.job, phase, self.played)):
                 async with (
-                    console_copied(self.console_path, self.logs, phase in (Phase.POST, Phase.CLEANUP)),
+                    console_copied(self.console_path, self.logs, self.plan.account, phase in (Phase.POST, Phase.CLEANUP)),
                     disk_watched(self._written, self.plan.disk_bytes, self._end_for_disk),
                     listening(ear.hear) as telling,
                 ):

@@ -20,6 +20,7 @@ from urllib.parse import quote_plus
 from headgate.inventory import BUILD, LOCALHOST, extra_variables, inventory, source_path, template_names, trusted_inventory, unsafe
 from headgate.jobs import Playbook
 from headgate.results import Phase
+from tasks.account import give
 from tasks.agent import SOCKET
 from tasks.build_plan import BuildPlan, Source, playbook_file, playbooks_of, role_paths
 from tasks.build_sandboxes import USER, Sandboxes, home_inside, local_homes
@@ -150,6 +151,7 @@ class Player:
             partials = self._plan.directory / "events" / ("trusted" if start.trusted else "untrusted") / start.number / "job_events"
             await asyncio.to_thread(shutil.rmtree, partials.parent, ignore_errors=True)
             partials.mkdir(parents=True)
+            give(partials.parent, self._plan.account)
             (self._plan.directory / "ansible/extra.yaml").write_text(as_yaml(start.variables))
             descriptor = os.memfd_create("request")
             try:

@@ -13,10 +13,12 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.account import Account
+from tasks.outside import Outside, OutsideProblem, Reach
 from tasks.processes import ended_process, kill_group, start_process
 
 SYSTEM_FILES = (
@@ -71,9 +73,24 @@ def memory(path: str) -> tuple[str, ...]:
     return ("--size", str(LARGEST_MEMORY), "--tmpfs", path)
 
 
-def arguments(binds: Iterable[Bind]) -> list[str]:
+STAGE = "/tmp"  # noqa: S108 - in a mount namespace of its own
+
+
+def staged(binds: Sequence[Bind]) -> tuple[list[str], tuple[Bind, ...]]:
+    """For an account that may not pass through directories of root's (a home, the state directory): arguments of an outer bubblewrap,
+    run by root, that shows the sources of `binds` in one directory, and the binds from there."""
+    outer = ["--dev-bind", "/", "/", "--tmpfs", STAGE]
+    moved = []
+    for number, bind in enumerate(binds):
+        place = f"{STAGE}/{number}"
+        outer += Bind(bind.source, place, bind.writable).arguments()
+        moved.append(Bind(Path(place), bind.target, bind.writable))
+    return [*outer, "--chdir", "/"], tuple(moved)
+
+
+def arguments(binds: Iterable[Bind], network: bool = True) -> list[str]:
     """The bubblewrap arguments up to the command. `binds` are made in order, after the system's. Inside, everybody is user 1000; outside
-    that is whoever runs this."""
+    that is whoever runs bubblewrap. Without `network` there is only a loopback of its own."""
     system = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         path = Path("/", name)
@@ -84,11 +101,11 @@ def arguments(binds: Iterable[Bind]) -> list[str]:
     for name in SYSTEM_FILES:
         system += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     return [
-        *("--unshare-all", "--unshare-user", "--disable-userns", "--share-net", "--die-with-parent", "--new-session"),
+        *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+        *(("--share-net",) if network else ()),
         *("--uid", "1000", "--gid", "1000", "--hostname", "headgate", "--clearenv"),
         *system,
         *("--proc", "/proc", "--dev", "/dev", *memory("/tmp"), *memory("/var/tmp"), *memory("/run/headgate")),  # noqa: S108 - its own
-        *(argument for path in interpreter_paths() for argument in ("--ro-bind", str(path), str(path))),
         *(argument for bind in binds for argument in bind.arguments()),
         *("--chdir", "/"),
     ]
@@ -107,6 +124,14 @@ def write_accounts(directory: Path, user: str, home: str) -> tuple[Bind, ...]:
     return (Bind(directory / "passwd", "/etc/passwd"), Bind(directory / "group", "/etc/group"))
 
 
+def in_memory(words: Iterable[str]) -> int:
+    """A file in memory with arguments for bubblewrap: inside, everybody can read the command line of the first process."""
+    descriptor = os.memfd_create("arguments")
+    os.write(descriptor, b"".join(os.fsencode(word) + b"\0" for word in words))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
 @dataclass(slots=True)
 class Sandbox:
     """A running sandbox. `pid` is, outside, its first process; whoever enters its namespaces is in it."""
@@ -114,39 +139,51 @@ class Sandbox:
     process: asyncio.subprocess.Process
     pid: int
     descriptor: int = field(repr=False)
+    outside: Outside | None = None
 
     @classmethod
-    async def start(cls, binds: Iterable[Bind], command: Iterable[str] = ()) -> Sandbox:
-        """Start one and return when it is complete. `command` runs in it from the start, beside what is brought in later.
+    async def start(
+        cls, binds: Iterable[Bind], command: Iterable[str] = (), account: Account | None = None, reach: Reach | None = None
+    ) -> Sandbox:
+        """Start one and return when it is complete. `command` runs in it from the start, beside what is brought in later. For root,
+        `account` is whose its processes are. With `reach` it has a network of its own, and no more than that outside of it.
         Raises `SandboxProblem`."""
-        starting = asyncio.ensure_future(cls._start(tuple(binds), tuple(command)))
+        everything = (*(Bind(path, str(path)) for path in interpreter_paths()), *binds)
+        starting = asyncio.ensure_future(cls._start(everything, tuple(command), account, reach))
         try:
-            return await asyncio.shield(starting)
+            sandbox = await asyncio.shield(starting)
+            if reach is not None:
+                await sandbox._open_to(reach, account)
+            return sandbox
         except asyncio.CancelledError:
             with contextlib.suppress(SandboxProblem):  # while bubblewrap sets up (10 ms), killing it would leave a part of it behind
                 await (await starting).kill()
             raise
 
     @classmethod
-    async def _start(cls, binds: tuple[Bind, ...], command: tuple[str, ...]) -> Sandbox:
+    async def _start(cls, binds: tuple[Bind, ...], command: tuple[str, ...], account: Account | None, reach: Reach | None) -> Sandbox:
         program = shutil.which("bwrap")
         if program is None:
             raise SandboxProblem("bubblewrap is not installed, and jobs run in nothing else: apt install bubblewrap, or your system's way")
         receive, send = os.pipe()
-        told = os.memfd_create("arguments")  # inside, everybody can read the command line of the first process
+        descriptors = [send]
+        before: tuple[str, ...] = ()
         try:
-            os.write(told, b"".join(os.fsencode(argument) + b"\0" for argument in arguments(binds)))
-            os.lseek(told, 0, os.SEEK_SET)
+            if account is not None:
+                outer, binds = staged(binds)
+                descriptors.append(in_memory(outer))
+                before = (program, "--args", str(descriptors[-1]), *account.command)
+            descriptors.append(in_memory(arguments(binds, network=reach is None)))
+            inner = ("--info-fd", str(send), "--args", str(descriptors[-1]))
             process = await start_process(
-                *(program, "--info-fd", str(send), "--args", str(told), "/bin/sh", "-c", FIRST_PROCESS, "sandbox", *command),
+                *(*before, program, *inner, "/bin/sh", "-c", FIRST_PROCESS, "sandbox", *command),
                 env={"PATH": os.defpath},
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(send, told),
+                pass_fds=tuple(descriptors),
             )
-            os.close(send)
-            send = -1
+            os.close(descriptors.pop(0))
             async with asyncio.timeout(START_SECONDS):
                 assert process.stdout is not None
                 said = await process.stdout.readline()
@@ -162,13 +199,20 @@ class Sandbox:
             await ended_process(process)
             raise SandboxProblem(f"bubblewrap has not made a sandbox within {START_SECONDS:.0f} s: is this machine overloaded?") from None
         finally:
-            os.close(receive)
-            os.close(told)
-            if send >= 0:
-                os.close(send)
+            for descriptor in (receive, *descriptors):
+                os.close(descriptor)
+
+    async def _open_to(self, reach: Reach, account: Account | None) -> None:
+        try:
+            self.outside = await Outside.open(self.pid, reach, account)
+        except OutsideProblem as problem:
+            await self.kill()
+            raise SandboxProblem(str(problem)) from None
 
     def kill_now(self) -> None:
         """End everything in it, without waiting. Repeatable."""
+        if self.outside is not None:
+            self.outside.close_now()
         kill_group(self.process)
         with contextlib.suppress(ProcessLookupError):
             if self.descriptor >= 0:
@@ -180,6 +224,8 @@ class Sandbox:
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor < 0:
             return
+        if self.outside is not None:
+            await self.outside.close()
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         loop.add_reader(descriptor, ended.set)  # the first process of a pid namespace ends last

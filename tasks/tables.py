@@ -128,6 +128,7 @@ builds = Table(
     _moment("ended"),
     _moment("cancelled", comment="when it was asked to stop"),
     _moment("failing", comment="when it was known that it will fail, before its end"),
+    _moment("unpublished", comment="since when its logs are to be put into the store that they are not in yet"),
     Column("result", String),
     Column("message", Text, nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default="", comment="why it runs again"),
@@ -138,6 +139,7 @@ builds = Table(
 )
 Index("ix_builds_created", builds.c.created)
 Index("ix_builds_rerun", builds.c.ended, postgresql_where=builds.c.round > 1)
+Index("ix_builds_unpublished", builds.c.unpublished, postgresql_where=builds.c.unpublished.is_not(None))
 Index("ix_builds_job", builds.c.job, builds.c.created)
 
 node_requests = Table(

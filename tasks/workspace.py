@@ -10,7 +10,7 @@ import asyncio
 import shlex
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import pygit2
 from pygit2.enums import CheckoutStrategy
 
 from providers.base import Node
-from tasks.git import Caches, GitProblem, run_git
+from tasks.git import Caches, GitProblem, git_environment, run_git
 from tasks.processes import communicate, start_process
 
 CACHES = "/build/caches"
@@ -82,11 +82,10 @@ async def make_workspace(caches: Caches, checkouts: Sequence[Checkout], root: Pa
 
 @dataclass(frozen=True, slots=True)
 class NodeShell:
-    """One multiplexed ssh connection to a node. `environment` has the agent with the build's key."""
+    """One multiplexed ssh connection to a node."""
 
     node: Node
     options: tuple[str, ...]
-    environment: Mapping[str, str]
     directory: Path
 
     @property
@@ -97,7 +96,7 @@ class NodeShell:
         """Run a shell script on the node. Raises `NodeUnreachable` or `WorkspaceProblem`."""
         process = await start_process(
             *(*self.ssh, "-p", str(self.node.port), f"{self.node.username}@{self.node.host}", "sh", "-s"),
-            env=dict(self.environment),
+            env=git_environment(),
             cwd=self.directory,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -113,8 +112,8 @@ class NodeShell:
 
 
 @asynccontextmanager
-async def node_shell(node: Node, known_hosts: Path, environment: Mapping[str, str], directory: Path) -> AsyncIterator[NodeShell]:
-    """A connection that is opened by its first use and closed at the end. `directory` is where ssh runs, for a relative agent socket."""
+async def node_shell(node: Node, known_hosts: Path, keys: Sequence[Path], directory: Path) -> AsyncIterator[NodeShell]:
+    """A connection that is opened by its first use and closed at the end. `directory` is where ssh runs, `keys` are private key files."""
     control = tempfile.mkdtemp(prefix="headgate-ssh-")  # short: the path of a socket has at most 107 bytes
     options = {
         "BatchMode": "yes",
@@ -123,13 +122,16 @@ async def node_shell(node: Node, known_hosts: Path, environment: Mapping[str, st
         "ControlPath": f"{control}/%C",
         "ControlPersist": "30",
         "GlobalKnownHostsFile": "none",
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
         "LogLevel": "ERROR",
         "ServerAliveInterval": "15",
         "StrictHostKeyChecking": "yes",
         "UserKnownHostsFile": str(known_hosts.absolute()),
     }
     flags = ("-F", "none", *(word for name, value in options.items() for word in ("-o", f"{name}={value}")))
-    shell = NodeShell(node, flags, environment, directory)
+    identities = (word for key in keys for word in ("-i", str(key.absolute())))
+    shell = NodeShell(node, (*flags, *identities), directory)
     try:
         yield shell
     finally:
@@ -194,7 +196,7 @@ async def _push(caches: Caches, checkout: Checkout, shell: NodeShell, room: asyn
     url = f"ssh://{node.username}@{f'[{node.host}]' if ':' in node.host else node.host}:{node.port}/~/{checkout.path}"
     branches = {**await caches.branches(checkout.project), checkout.branch: checkout.commit}
     wanted = ("+refs/tags/*:refs/tags/*", *(f"+{commit}:refs/heads/{name}" for name, commit in branches.items()))
-    environment = {**shell.environment, "GIT_SSH_COMMAND": shlex.join(shell.ssh)}
+    environment = git_environment({"GIT_SSH_COMMAND": shlex.join(shell.ssh)})
     async with room:
         try:
             command = (f"--git-dir={caches.path(checkout.project).absolute()}", "push", "--quiet", "--force", "--no-verify", url, *wanted)

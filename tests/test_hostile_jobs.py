@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import os
+import pwd
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from headgate.results import Verdict
+from headgate.results import Outcome, Phase, Verdict
+from providers.base import Node
 from tasks import disk
-from tasks.playbooks import run_build
-from tests.services.workshop import Workshop, tasks
+from tasks.outside import reach_of
+from tasks.playbooks import Build, run_build
+from tests.services.workshop import Workshop, inside, processes, tasks, until_running
 
 SECRET = "hunter2hunter2"
 MEGABYTE = 1_000_000
@@ -44,19 +50,75 @@ async def test_no_file_becomes_larger_than_the_limit_and_no_memory_is_filled(wor
 
 
 async def test_a_job_is_told_how_many_processes_it_may_have(workshop: Workshop) -> None:
-    plan = await workshop.plan(run=tasks("{shell: 'grep -E \"processes|core\" /proc/self/limits'}", hosts="localhost"))
+    look = 'grep -E "processes|core" /proc/self/limits; cat /proc/self/oom_score_adj'
+    plan = await workshop.plan(run=tasks(f"{{shell: '{look}'}}", hosts="localhost"))
     await run_build(plan)
-    core, processes = (line.split() for line in workshop.said(plan, "localhost")[:2])
+    core, processes, score = (line.split() for line in workshop.said(plan, "localhost")[:3])
     assert (core[4:6], processes[2:4]) == (["0", "0"], ["10000", "10000"])
+    assert int(score[0]) >= 500  # of all processes of the machine it is ended first when memory is short
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="the kernel counts no processes of root")
+async def test_nothing_of_a_job_is_root_outside_its_sandbox(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: 'touch made ~/made; exec -a job-4321.95 sleep 4321.95', args: {executable: /bin/bash}}"),
+        nodes={"primary": workshop.local_node()},
+    )
+    running = asyncio.create_task(run_build(plan))
+    await until_running("job-4321.95")
+    owner = {Path(f"/proc/{process}").stat().st_uid for process in processes("job-4321.95 4321.95")}
+    assert owner == {os.getuid() or pwd.getpwnam("nobody").pw_uid}
+    assert Path(plan.nodes["primary"].home, "made").stat().st_uid in owner
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 async def test_a_fork_bomb_stays_in_its_sandbox(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.player.MOST_PROCESSES", 100)
     bomb = "{shell: 'i=0; while [ $i -lt 300 ]; do sleep 4321.8 & i=$((i+1)); done; true'}"
     plan = await workshop.plan(run=tasks(bomb, hosts="localhost"))
     await run_build(plan)
-    assert any("Resource temporarily unavailable" in line for line in workshop.said(plan, "localhost"))
+    assert any("Cannot fork" in line or "Resource temporarily" in line for line in workshop.said(plan, "localhost"))
+    assert not processes("sleep 4321.8")
+
+
+@pytest.mark.skipif(not shutil.which("pasta"), reason="pasta is not installed")
+async def test_a_job_reaches_its_nodes_what_is_allowed_and_nothing_else(workshop: Workshop) -> None:
+    """The metadata of a cloud's host, PostgreSQL, Prefect and other machines are what it must not reach."""
+    shut, open_ = [await asyncio.start_server(hello, "127.0.0.1", 0) for _ in range(2)]
+    ports = [server.sockets[0].getsockname()[1] for server in (shut, open_)]
+    node = Node("node", "label", "test", "", "ssh", "127.0.0.1", ports[1], "zuul", "/home/zuul")
+    look = f"""
+import socket
+for place in (("127.0.0.1", {ports[0]}), ("127.0.0.1", {ports[1]}), ("169.254.169.254", 80), ("192.0.2.1", 22), ("10.0.0.1", 443)):
+    try:
+        print(place[0], socket.create_connection(place, 5).recv(5).decode())
+    except OSError as problem:
+        print(place[0], problem.strerror)
+"""
+    run = tasks("{command: cat /etc/hosts}", "{script: /build/work/look.py, args: {executable: python3}}", hosts="localhost")
+    plan = await workshop.plan(run=run)
+    plan = dataclasses.replace(plan, reach=reach_of([node, dataclasses.replace(node, host="localhost")], ["203.0.113.0/28"]))
+    async with Build(plan) as build:
+        (plan.directory / "work/look.py").write_text(look)
+        played = await build.play(Phase.RUN, plan.job.run[0])
+    assert played.outcome == Outcome.OK, workshop.console(plan)
+    said = workshop.said(plan, "localhost")
+    assert [line for line in said if re.match(r"[\d.]+ (Conn|Net|hello)", line)] == [
+        "127.0.0.1 Connection refused",
+        "127.0.0.1 hello",
+        "169.254.169.254 Network is unreachable",
+        "192.0.2.1 Network is unreachable",
+        "10.0.0.1 Network is unreachable",
+    ]
+    for server in (shut, open_):
+        server.close()
+    assert not inside(plan.directory)
+
+
+async def hello(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"hello")
+    writer.close()
 
 
 async def test_a_job_reads_neither_keys_nor_secrets_nor_other_builds(workshop: Workshop, tmp_path: Path) -> None:

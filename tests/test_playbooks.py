@@ -653,14 +653,16 @@ async def test_job_output_json_has_each_task_with_its_place_in_the_console(works
 
 async def test_an_executor_killed_outright_leaves_nothing_running(workshop: Workshop, tmp_path: Path) -> None:
     script = f"""if True:
-        import asyncio, pathlib
+        import asyncio, dataclasses, pathlib, shutil
+        from tasks.outside import Reach
         from tasks.playbooks import run_build
         from tests.services.workshop import Workshop, tasks
         async def main():
             workshop = Workshop(pathlib.Path({str(tmp_path / "lone")!r}))
             run = tasks("{{shell: 'setsid sleep 4321.7 & sleep 4321.7'}}")
             plan = await workshop.plan(run=run, nodes={{"primary": workshop.local_node()}})
-            await run_build(plan)
+            reach = Reach(ports=(43217,)) if shutil.which("pasta") else None
+            await run_build(dataclasses.replace(plan, reach=reach))
         asyncio.run(main())
     """
     (tmp_path / "lone").mkdir()
@@ -669,6 +671,7 @@ async def test_an_executor_killed_outright_leaves_nothing_running(workshop: Work
     executor.kill()
     await executor.wait()
     await until_gone("sleep 4321.7")
+    await until_gone("-T 43217")  # what carried its network
     while inside(tmp_path / "lone"):
         await asyncio.sleep(0.01)
 

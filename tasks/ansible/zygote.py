@@ -38,12 +38,14 @@ CLONE = {
     "uts": 0x04000000,
     "ipc": 0x08000000,
     "pid": 0x20000000,
+    "net": 0x40000000,
     "user": 0x10000000,
 }  # linux/sched.h
 NS_GET_USERNS = 0xB701  # linux/nsfs.h
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38  # linux/prctl.h
 CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 CRASHED = 250  # what ansible-playbook itself ends with after an unexpected exception
+OOM_SCORE = 500  # a machine short of memory ends a job before it ends what runs the jobs
 PRIVATE = Path("/run/headgate")  # a tmpfs of the sandbox
 CACHE = "ansiballz_cache"  # where Ansible keeps packed modules, below its local temporary directory
 
@@ -79,12 +81,19 @@ def call(name: str, *arguments: Any) -> None:
 
 def enter(process: int) -> None:
     """Make this process's children part of the sandbox that `process` is in. Its mounts belong to a user namespace around the one
-    it is in (bubblewrap's --disable-userns), so that one is entered first, for the right to enter the others."""
+    it is in (bubblewrap's --disable-userns), so that one is entered first, for the right to enter the others. Root becomes before
+    whoever the sandbox belongs to."""
+    owner = Path(f"/proc/{process}").stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgroups([])
+        os.setresgid(owner.st_gid, owner.st_gid, owner.st_gid)
+        os.setresuid(owner.st_uid, owner.st_uid, owner.st_uid)
     spaces = {kind: os.open(f"/proc/{process}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in CLONE}
     outer = fcntl.ioctl(spaces["mnt"], NS_GET_USERNS)
     call("setns", outer, CLONE["user"])
+    shared = {"user": os.fstat(outer), "net": Path("/proc/self/ns/net").stat()}
     for kind, descriptor in spaces.items():
-        if kind != "user" or not os.path.samestat(os.fstat(descriptor), os.fstat(outer)):
+        if kind not in shared or not os.path.samestat(os.fstat(descriptor), shared[kind]):
             call("setns", descriptor, CLONE[kind])
         os.close(descriptor)
     os.close(outer)
@@ -176,6 +185,9 @@ def serve(connection: socket.socket) -> NoReturn:
     for number, descriptor in enumerate(terminal):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    with contextlib.suppress(OSError):
+        sooner = Path("/proc/self/oom_score_adj")
+        sooner.write_text(str(min(1000, int(sooner.read_text()) + OOM_SCORE)))
     try:
         request: Request = json.loads(Path(message.decode()).read_bytes())
         console = os.open(request["console"], os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

@@ -200,6 +200,12 @@ class Installation:
         assert code == 0, f"headgate up ended with {code}: {self.said()}"
         assert "Traceback" not in self.said(), self.said()
 
+    def configure(self, **sections: Any) -> None:
+        """Stop it, and let it have these sections in its settings the next time; None takes one away."""
+        self.stop()
+        settings = {**yaml.safe_load(self.config.read_text()), **sections}
+        self.config.write_text(yaml.safe_dump({name: value for name, value in settings.items() if value is not None}, sort_keys=False))
+
     def kill(self) -> None:
         """The whole of it, but for PostgreSQL, as the kernel does when memory is short."""
         assert self.process is not None
