@@ -68,6 +68,7 @@ class ProjectState:
     checkout: str
     checkout_description: str = "zuul branch"
     required: bool = False
+    is_tag: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ class FrozenProject:
     branches: Mapping[str, str]
     others: Mapping[str, str] = field(default_factory=dict)
     """Further branches that changes under test are on, and the commits these make of them."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """The tags that jobs of the buildset ask for, and the commits they stand for."""
 
     def merged(self, branch: str) -> str:
         """The commit of a branch as it is merged. Raises `LookupError`."""

@@ -38,7 +38,7 @@ def accounts(plan: BuildPlan) -> tuple[Bind, ...]:
 def checkouts(plan: BuildPlan) -> tuple[Checkout, ...]:
     """The repositories of the workspace."""
     scheme = plan.job.workspace_scheme
-    return tuple(Checkout(one.name, one.checkout, one.commit, workspace_path(scheme, one.name)) for one in plan.facts.projects)
+    return tuple(Checkout(one.name, one.checkout, one.commit, workspace_path(scheme, one.name), one.is_tag) for one in plan.facts.projects)
 
 
 class Sandboxes:

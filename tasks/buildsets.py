@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -262,9 +263,9 @@ class Freezing:
             wanted |= {included.project for included in job.include_vars if included.project}
             for playbook in (*job.pre_run, *job.run, *job.post_run, *job.cleanup_run):
                 wanted |= {playbook.project, *(role.project for role in playbook.roles)}
-        return {canonical: await self._project(layout, canonical) for canonical in sorted(wanted)}
+        return {canonical: await self._project(layout, canonical, overrides(graph, canonical)) for canonical in sorted(wanted)}
 
-    async def _project(self, layout: Layout, canonical: str) -> FrozenProject:
+    async def _project(self, layout: Layout, canonical: str, asked: Iterable[str]) -> FrozenProject:
         settings = layout.projects.by_canonical[canonical].settings
         branches = self._world.branches.get(canonical) or await self._this.caches.branches(canonical)
         merged = {branch: commit for (project, branch), commit in self._world.all.items() if project == canonical}
@@ -273,7 +274,19 @@ class Freezing:
         branch = next((name for name in candidates if name in branches), "")
         # a tag has no branch: then what it points to is what jobs check out
         commit = merged.pop("", None) or merged.pop(branch, None) or branches.get(branch, "")
-        return FrozenProject(settings.connection, settings.name, branch, commit, branches, merged)
+        tags = {}
+        for name in asked:
+            if name not in branches:
+                with contextlib.suppress(LookupError):  # a project that has no such tag is checked out as without
+                    tags[name] = await self._this.caches.resolve(canonical, f"refs/tags/{name}")
+        return FrozenProject(settings.connection, settings.name, branch, commit, branches, merged, tags)
+
+
+def overrides(graph: JobGraph, canonical: str) -> tuple[str, ...]:
+    """What jobs ask to check out of a project in place of the change's branch."""
+    of_all = (job.override_checkout for job in graph.jobs)
+    of_this = (required.override_checkout for job in graph.jobs for required in job.required_projects if required.name == canonical)
+    return tuple(dict.fromkeys(name for name in (*of_this, *of_all) if name))
 
 
 def messages_of(errors: Sequence[ConfigurationError]) -> list[str]:

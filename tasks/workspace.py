@@ -40,12 +40,14 @@ class WorkspaceProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """One repository of the workspace: `commit` is what `branch` is in this build; `path` is relative, `src/...`."""
+    """One repository of the workspace: `commit` is what `branch` is in this build; `path` is relative, `src/...`. With `is_tag` it is a
+    tag's name, and no branch is checked out."""
 
     project: str
     branch: str
     commit: str
     path: str
+    is_tag: bool = False
 
 
 def borrow(caches: Caches, checkout: Checkout, root: Path, files: bool) -> None:
@@ -62,7 +64,10 @@ def borrow(caches: Caches, checkout: Checkout, root: Path, files: bool) -> None:
     refs |= {
         name.replace("refs/heads/", "refs/remotes/origin/", 1): commit for name, commit in refs.items() if name.startswith("refs/heads/")
     }
-    refs[f"refs/heads/{checkout.branch}"] = checkout.commit
+    if checkout.is_tag:
+        (directory / ".git/HEAD").write_text(f"{checkout.commit}\n")
+    else:
+        refs[f"refs/heads/{checkout.branch}"] = checkout.commit
     (directory / ".git/packed-refs").write_text("".join(f"{commit} {name}\n" for name, commit in sorted(refs.items())))
     repository = pygit2.Repository(str(directory))
     repository.remotes.create("origin", "file:///dev/null")
@@ -170,7 +175,7 @@ END
 FINISH = """\
 finish() {
     cd "$HOME/$1"
-    git checkout -q -f -B "$2" "$3"
+    if [ "$4" = tag ]; then git checkout -q -f --detach "$3"; else git checkout -q -f -B "$2" "$3"; fi
     git clean -ffdxq
 }
 """
@@ -186,7 +191,9 @@ async def push_workspace(caches: Caches, checkouts: Sequence[Checkout], shell: N
     async with asyncio.TaskGroup() as pushes:
         for checkout in checkouts:
             pushes.create_task(_push(caches, checkout, shell, room))
-    calls = "".join(f"finish {shlex.quote(one.path)} {shlex.quote(one.branch)} {one.commit}\n" for one in checkouts)
+    calls = "".join(
+        f"finish {shlex.quote(one.path)} {shlex.quote(one.branch)} {one.commit} {'tag' if one.is_tag else 'branch'}\n" for one in checkouts
+    )
     await shell.run(FINISH + calls)
     return True
 
@@ -194,7 +201,9 @@ async def push_workspace(caches: Caches, checkouts: Sequence[Checkout], shell: N
 async def _push(caches: Caches, checkout: Checkout, shell: NodeShell, room: asyncio.Semaphore) -> None:
     node = shell.node
     url = f"ssh://{node.username}@{f'[{node.host}]' if ':' in node.host else node.host}:{node.port}/~/{checkout.path}"
-    branches = {**await caches.branches(checkout.project), checkout.branch: checkout.commit}
+    branches = await caches.branches(checkout.project)
+    if not checkout.is_tag:
+        branches[checkout.branch] = checkout.commit
     wanted = ("+refs/tags/*:refs/tags/*", *(f"+{commit}:refs/heads/{name}" for name, commit in branches.items()))
     environment = git_environment({"GIT_SSH_COMMAND": shlex.join(shell.ssh)})
     async with room:

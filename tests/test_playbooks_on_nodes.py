@@ -71,6 +71,21 @@ async def test_node_gets_every_branch_and_the_merged_commit_checked_out(workshop
     assert (server.home / f"src/{PROJECT}/.git/refs/heads/stable/one").exists()
 
 
+async def test_a_tag_is_checked_out_without_a_branch_on_the_node_and_here(workshop: Workshop, server: SshNode) -> None:
+    workshop.upstream.git("tag", "v1")
+    look = "git rev-parse HEAD; git branch --show-current | wc -l; git tag --points-at HEAD; git status --porcelain"
+    here = f"{{shell: '{look}', args: {{chdir: '/build/work/src/{PROJECT}'}}, delegate_to: localhost}}"
+    plan = await workshop.plan(
+        run=tasks(in_project(look), here), nodes={"primary": server.node}, private_key=server.private_key, workspace_checkout=True
+    )
+    tag = await workshop.caches.resolve(PROJECT, "refs/tags/v1")
+    assert tag != plan.facts.projects[0].commit
+    plan = dataclasses.replace(plan, facts=dataclasses.replace(plan.facts, projects=(ProjectState(PROJECT, tag, "v1", is_tag=True),)))
+    assert (await run_build(plan)).verdict == Verdict("SUCCESS"), "\n".join(workshop.console(plan))
+    said = workshop.said(plan)
+    assert [line for line in said if line in (tag, "0", "v1")] == [tag, "0", "v1"] * 2
+
+
 async def test_a_node_used_before_gets_the_new_commit_and_no_old_files(workshop: Workshop, server: SshNode) -> None:
     for _ in range(2):
         plan = await workshop.plan(
