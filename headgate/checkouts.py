@@ -6,7 +6,7 @@ branch of the change, where the project has it; else its default branch. A tag u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from headgate.inventory import ProjectState
 from headgate.jobs import FrozenJob
@@ -30,11 +30,26 @@ def checkout(job: FrozenJob, buildset: Buildset, canonical: str) -> tuple[str, s
     return project.branch, project.commit, "project default branch"
 
 
-def project_states(job: FrozenJob, buildset: Buildset, own: str, tested: Iterable[str] = ()) -> tuple[ProjectState, ...]:
-    """The repositories of the job's workspace: its change's own, those of all changes under test, and those it requires."""
+def is_included(job: FrozenJob, canonical: str, own: str, item: Collection[str]) -> bool:
+    """Do the job's include-projects and exclude-projects let a project of a change under test into the workspace? `own` is that of the
+    job's change, `item` are those of all changes of the item."""
+
+    def meant(rules: Collection[tuple[str, str | None]]) -> bool:
+        kinds = {"change": own == canonical, "item": canonical in item}
+        return any(name == canonical if kind == "name" else kinds[kind] for kind, name in rules)
+
+    return (job.include_projects is None or meant(job.include_projects)) and not meant(job.exclude_projects or ())
+
+
+def project_states(
+    job: FrozenJob, buildset: Buildset, own: str, tested: Iterable[str] = (), item: Collection[str] = ()
+) -> tuple[ProjectState, ...]:
+    """The repositories of the job's workspace: its change's own and those of all changes under test as far as the job includes them (those
+    of `item` are the item's own), and those it requires."""
     required = {one.name for one in job.required_projects}
     states = []
-    for canonical in dict.fromkeys([own, *tested, *sorted(required)]):
+    changed = (canonical for canonical in (own, *tested) if is_included(job, canonical, own, {own, *item}))
+    for canonical in dict.fromkeys([*changed, *sorted(required)]):
         branch, commit, why = checkout(job, buildset, canonical)
         is_tag = branch not in buildset.projects[canonical].branches
         states.append(ProjectState(canonical, commit, branch, why, canonical in required, is_tag))

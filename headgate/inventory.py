@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import quote_plus
 
 from headgate.changes import Change
-from headgate.jobs import FrozenJob, Nodeset
+from headgate.jobs import FrozenJob, Nodeset, Playbook
 
 BUILD = "/build"
 WORK = f"{BUILD}/work"
@@ -96,6 +96,14 @@ class BuildFacts:
     ansible_version: str = ""
     artifacts: tuple[Mapping[str, Any], ...] = ()
     parent_data: Mapping[str, Any] = field(default_factory=dict)
+    buildset_refs: tuple[ItemChange, ...] = ()
+    """The item's own changes; () for the last of `items` alone."""
+    build_refs: tuple[ItemChange, ...] = ()
+    """Those of them that the job runs for; () for the last of `items` alone."""
+    child_jobs: tuple[str, ...] = ()
+    """The jobs that depend on this one directly."""
+    commits: Mapping[tuple[str, str, bool], str] = field(default_factory=dict)
+    """Where repositories with playbooks are: (canonical project, branch, trusted) to commit."""
     included_vars: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
     """What the job's include-vars hold: (canonical project, file, variables), the later ones above the earlier."""
 
@@ -162,19 +170,22 @@ def _ref_variables(scheme: str, item: ItemChange) -> dict[str, Any]:
 def zuul_variables(job: FrozenJob, facts: BuildFacts) -> dict[str, Any]:
     """The variable `zuul`, except what belongs to one playbook."""
     own = change_variables(job.workspace_scheme, facts.items[-1])
-    names = ("branch", "ref", "change", "patchset", "change_url", "commit_id")
-    reference: dict[str, Any] = {name: own[name] for name in names if name in own}
-    reference["src_dir"] = own["project"]["src_dir"]
+
+    def references(changes: Sequence[ItemChange]) -> list[dict[str, Any]]:
+        found = [change_variables(job.workspace_scheme, change) for change in changes or facts.items[-1:]]
+        return [{**change, "src_dir": change["project"]["src_dir"]} for change in found]
+
     return {
         **own,
         "ansible_version": facts.ansible_version,
         "artifacts": [dict(artifact) for artifact in facts.artifacts],
         "attempts": facts.attempt,
         "build": facts.build,
-        "build_refs": [reference],
+        "build_refs": references(facts.build_refs),
         "buildset": facts.buildset,
-        "buildset_refs": [reference],
-        "child_jobs": [],
+        "buildset_refs": references(facts.buildset_refs),
+        "child_jobs": list(facts.child_jobs),
+        "deduplicate": job.deduplicate,
         "event_id": facts.event_id,
         "executor": {
             "hostname": facts.executor,
@@ -184,6 +195,7 @@ def zuul_variables(job: FrozenJob, facts: BuildFacts) -> dict[str, Any]:
             "src_root": SOURCES,
             "work_root": WORK,
         },
+        "image_build_name": job.image_build_name,
         "include_vars": [{"project": {"canonical_name": project}, "name": name} for project, name, _ in facts.included_vars],
         "items": [change_variables(job.workspace_scheme, item) for item in facts.items],
         "job": job.name,
@@ -191,7 +203,7 @@ def zuul_variables(job: FrozenJob, facts: BuildFacts) -> dict[str, Any]:
         "max_attempts": job.attempts,
         "override_checkout": job.override_checkout,
         "pipeline": facts.pipeline,
-        "playbook_context": playbook_context(job),
+        "playbook_context": playbook_context(job, facts.commits),
         "post_review": facts.post_review,
         "post_timeout": job.post_timeout,
         "pre_timeout": job.pre_timeout,
@@ -220,19 +232,27 @@ def checks_out(job: FrozenJob, nodeset: Nodeset | None = None) -> bool:
     return bool(job.workspace_checkout)
 
 
-def playbook_context(job: FrozenJob) -> dict[str, Any]:
+def playbook_context(job: FrozenJob, commits: Mapping[tuple[str, str, bool], str]) -> dict[str, Any]:
     """`zuul.playbook_context`: which playbooks and roles the job is made of."""
+
+    def described(playbook: Playbook) -> dict[str, Any]:
+        paths = [(role.branch, source_path(role.project, role.branch, playbook.trusted)) for role in playbook.roles]
+        roles = [{"checkout": branch, "link_target": path, "role_path": f"{path}/roles"} for branch, path in paths]
+        path = f"{source_path(playbook.project, playbook.branch, playbook.trusted)}/{playbook.path}"
+        return {"path": path, "trusted": playbook.trusted, "roles": roles}
+
     phases = {"pre_playbooks": job.pre_run, "playbooks": job.run, "post_playbooks": (*job.post_run, *job.cleanup_run)}
     used = {(playbook.project, playbook.branch, playbook.trusted) for playbooks in phases.values() for playbook in playbooks}
     return {
         "playbook_projects": {
-            source_path(project, branch, trusted): {"canonical_name": project, "checkout": branch}
+            source_path(project, branch, trusted): {
+                "canonical_name": project,
+                "checkout": branch,
+                "commit": commits.get((project, branch, trusted)),
+            }
             for project, branch, trusted in sorted(used)
         },
-        **{
-            name: [{"path": f"{source_path(one.project, one.branch, one.trusted)}/{one.path}", "trusted": one.trusted} for one in playbooks]
-            for name, playbooks in phases.items()
-        },
+        **{name: [described(playbook) for playbook in playbooks] for name, playbooks in phases.items()},
     }
 
 

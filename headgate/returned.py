@@ -135,6 +135,11 @@ def _dependents(graph: JobGraph, name: str) -> Iterable[Any]:
     return (job for job in graph.jobs if any(each.name == name for each in job.dependencies))
 
 
+def dependents(graph: JobGraph, name: str) -> tuple[str, ...]:
+    """Every job that depends on this one directly, in the graph's order."""
+    return tuple(job.name for job in _dependents(graph, name))
+
+
 def descendants(graph: JobGraph, name: str) -> tuple[str, ...]:
     """Every job that depends on this one, directly or not, in the graph's order."""
     return tuple(each for each in graph.names if name in ancestors(graph, each))

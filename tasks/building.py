@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ from headgate.inventory import BuildFacts, ItemChange
 from headgate.jobs import FrozenJob, JobGraph, Nodeset
 from headgate.problems import Problem
 from headgate.records import Build, Buildset, Item
-from headgate.returned import ancestors, parent_data
+from headgate.returned import ancestors, dependents, parent_data
 from providers.base import Node
 from tasks.account import job_account
 from tasks.build_variables import artifacts, included_vars, secrets
@@ -94,6 +95,9 @@ async def make_plan(
     assert buildset.graph is not None
     above = parents(buildset.graph, job, builds)
     changes = tested(buildset, job, item)
+    mine = buildset.changes or (item.change,)
+    refs = tuple(ItemChange(change, this.canonical(change)) for change in mine)
+    where = sources(job, buildset)
     facts = BuildFacts(
         build=build.id,
         buildset=buildset.id,
@@ -101,7 +105,12 @@ async def make_plan(
         tenant=item.tenant,
         pipeline=item.pipeline,
         items=tuple(ItemChange(change, this.canonical(change)) for change in changes),
-        projects=project_states(job, buildset, this.canonical(changes[-1]), map(this.canonical, changes)),
+        projects=project_states(job, buildset, this.canonical(changes[-1]), map(this.canonical, changes), {ref.project for ref in refs}),
+        buildset_refs=refs,
+        build_refs=tuple(refs[position] for position in job.changes if position < len(refs)),
+        child_jobs=dependents(buildset.graph, job.name),
+        commits={(source.project, source.branch, source.trusted): commit for source, commit in where.items()},
+        ansible_version=ansible_version(),
         attempt=build.attempt,
         post_review=job.post_review,
         executor=socket.gethostname(),
@@ -115,7 +124,7 @@ async def make_plan(
         facts=facts,
         nodeset=nodeset,
         nodes=nodes,
-        sources=sources(job, buildset),
+        sources=where,
         directory=directory,
         caches=this.caches,
         exports=this.settings.state / "exports",
@@ -126,6 +135,11 @@ async def make_plan(
         disk_bytes=this.settings.worker.job_disk * 1_000_000 or None,
         secrets=await secrets(this, item, buildset, job, above),
     )
+
+
+def ansible_version() -> str:
+    """`2.19`, for the installed ansible-core."""
+    return ".".join(importlib.metadata.version("ansible-core").split(".")[:2])
 
 
 def tested(buildset: Buildset, job: FrozenJob, item: Item) -> tuple[Change, ...]:

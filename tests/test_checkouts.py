@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headgate.changes import Change
-from headgate.checkouts import checkout, project_states
+from headgate.checkouts import checkout, is_included, project_states
 from headgate.jobs import FrozenJob, RequiredProject
 from headgate.records import Buildset, FrozenProject
 
@@ -44,6 +44,22 @@ def test_what_is_checked_out_and_why(job: dict[str, Any], project: str, expected
         checkout(FrozenJob("j", override_checkout=job.get("override_checkout"), required_projects=required), buildset(), project)
         == expected
     )
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        (None, None, ["own", "ahead", "cycle"]),
+        ({("change", None)}, None, ["own"]),
+        ({("item", None)}, None, ["own", "cycle"]),
+        ({("name", "ahead")}, None, ["ahead"]),
+        (None, {("item", None)}, ["ahead"]),
+        ({("item", None)}, {("name", "cycle")}, ["own"]),
+    ],
+)
+def test_what_of_the_changes_under_test_is_included(include: Any, exclude: Any, expected: list[str]) -> None:
+    job = FrozenJob("j", include_projects=include and frozenset(include), exclude_projects=exclude and frozenset(exclude))
+    assert [name for name in ("own", "ahead", "cycle") if is_included(job, name, "own", {"own", "cycle"})] == expected
 
 
 def test_a_tag_under_test_is_checked_out_and_a_moved_branch_is_named() -> None:

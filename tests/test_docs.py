@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,12 @@ def commands() -> list[str]:
 def test_every_command_is_named_somewhere(command: str) -> None:
     texts = [README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))]
     assert any(f"headgate {command}" in text or f"`{command}`" in text for text in texts), command
+
+
+def test_every_test_that_a_table_names_is_there() -> None:
+    named = re.findall(r"`((?:\w+/)?test_\w+\.py)(?:::(test_\w+))?`", (ROOT / "docs" / "results.md").read_text())
+    assert len(named) > 20
+    assert not [f"{file}::{test}" for file, test in named if f"def {test}" not in (ROOT / "tests" / file).read_text()]
 
 
 def test_prefect_yaml_has_the_deployments_of_headgate_up() -> None:

@@ -163,6 +163,53 @@ async def test_time_out_kills_what_runs_and_post_run_still_plays(workshop: Works
     assert not processes("sleep 4321.1")
 
 
+async def test_a_pre_run_that_takes_too_long_is_retried_and_its_post_run_plays(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        pre=tasks("{shell: sleep 4321.91}"),
+        run=tasks("{shell: echo never}"),
+        post=tasks("{shell: echo post}"),
+        nodes={"primary": workshop.local_node()},
+        pre_timeout=1,
+        timeout=60,
+    )
+    outcome = await run_build(plan)
+    assert outcome.verdict == Verdict("RETRY", retry=True)
+    assert [(one.phase, one.outcome) for one in outcome.played] == [(Phase.PRE, Outcome.TIMED_OUT), (Phase.POST, Outcome.OK)]
+
+
+async def test_each_post_run_has_its_own_time_and_one_too_long_spoils_a_success(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: echo fine}"),
+        post=(tasks("{shell: sleep 4321.92}"), tasks("{debug: {msg: 'success {{ zuul_success }}'}}")),
+        nodes={"primary": workshop.local_node()},
+        post_timeout=2,
+    )
+    outcome = await run_build(plan)
+    assert outcome.verdict == Verdict("POST_FAILURE")
+    assert [one.outcome for one in outcome.played] == [Outcome.OK, Outcome.TIMED_OUT, Outcome.OK]
+    assert "success False" in workshop.said(plan)
+
+
+async def test_a_run_that_was_seen_to_fail_and_is_killed_then_is_an_error_and_not_retried(workshop: Workshop) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: 'echo 12 tests failed; sleep 4321.93'}"),
+        nodes={"primary": workshop.local_node()},
+        failure_output=(r"\d+ tests",),
+    )
+    known = asyncio.Event()
+
+    async def failing() -> None:
+        known.set()
+
+    async with Build(plan, failing) as build:
+        await build.push_workspace()
+        running = asyncio.create_task(build.play(Phase.RUN, plan.job.run[0]))
+        await known.wait()
+        build.player.sandboxes.kill_now()
+        assert (await running).outcome == Outcome.CRASHED
+        assert verdict(plan.job, build.played, 1, build.said()) == Verdict("ERROR")
+
+
 async def test_cancel_leaves_nothing_running_and_plays_only_cleanup(workshop: Workshop) -> None:
     plan = await workshop.plan(
         run=tasks("{shell: 'setsid sleep 4321.2 & sleep 4321.2'}"),

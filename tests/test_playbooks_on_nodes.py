@@ -126,6 +126,19 @@ async def test_node_that_dies_in_the_run_is_retried(workshop: Workshop, server: 
     assert any(line.startswith("UNREACHABLE") for line in workshop.said(plan))
 
 
+async def test_a_job_that_was_seen_to_fail_before_its_node_died_is_a_failure(workshop: Workshop, server: SshNode) -> None:
+    plan = await workshop.plan(
+        run=tasks("{shell: 'echo 12 tests failed; sleep 5432.15'}"),
+        nodes={"primary": server.node},
+        private_key=server.private_key,
+        failure_output=(r"\d+ tests failed",),
+    )
+    running = asyncio.create_task(run_build(plan))
+    await until_running("sleep 5432.15")
+    server.stop()
+    assert (await running).verdict == Verdict("FAILURE")
+
+
 async def test_node_that_is_not_there_is_one_sentence_and_a_retry(workshop: Workshop, server: SshNode) -> None:
     plan = await workshop.plan(run=tasks("{shell: echo never}"), nodes={"primary": server.node}, private_key=server.private_key)
     server.stop()
