@@ -109,6 +109,8 @@ class Attempt:
             except NodeFailure as failure:
                 why = str(failure)
                 continue
+            except DiskFull as problem:
+                return Verdict("DISK_FULL"), str(problem)
             return await self._play(nodeset, nodes)
         return Verdict("NODE_FAILURE"), why
 

@@ -50,7 +50,7 @@ def make_directory(this: Runtime, build_id: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     free = shutil.disk_usage(directory).free
     if free < NEEDED_BYTES:
-        raise DiskFull(f"The disk of {directory.parent} is full: {free // 1_000_000} MB are free. Make room there; builds wait for it.")
+        raise DiskFull(f"The disk of {directory.parent} is full: {free // 1_000_000} MB are free. Make room there.")
     return directory
 
 

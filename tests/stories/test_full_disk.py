@@ -80,6 +80,7 @@ async def test_on_a_disk_that_others_fill_builds_do_not_begin_and_say_why(ci: In
     change = ci.propose("passes")
     report = await ci.report(change)
     assert " : DISK_FULL" in report
+    assert "MB are free. Make room there." in report
     assert ci.verified(change) == -1
     big.unlink()
     ci.comment(change, "recheck")
