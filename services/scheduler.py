@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from headgate.gating import Tenancy
 from headgate.gating.state import Preparation
 from headgate.problems import Problem
+from headgate.records import Build
 from services.actions import Actions
 from services.commands import Commands
 from services.hearing import RETRY_SECONDS, Hearing
@@ -55,6 +56,7 @@ class Scheduler:
         self.reconciler = Reconciler(runtime)
         self.ready = asyncio.Event()
         self._loaded = False
+        self._marks: dict[str, str] = {}
 
     async def run(self) -> None:
         """Wait for the lease, then work until cancelled. Raises a `Problem` when the configuration cannot be read at all."""
@@ -142,6 +144,7 @@ class Scheduler:
         tenancies: dict[str, Tenancy] = {}
         for name, facts in self._turns.turning.facts.items():
             tenancies[name] = await self._store.tenancy(name, list(facts.layout.pipelines), f"{seed}/{name}")
+        self._marks = {}
         self._turns.load(tenancies, (await self._store.live_buildsets()).values())
         self._known.keep_refs(each for item in await self._store.live_items() for each in item.changes if each.is_ref)
         for key in sorted(self._turns.changes()):
@@ -157,9 +160,14 @@ class Scheduler:
         for buildset in await self._store.prepared_of(asked) if asked else ():
             self._turns.take_prepared(buildset)
         going = [item.buildset.id for item in items if item.live and item.buildset.builds]
-        builds = await self._store.builds_of(going) if going else []
-        for buildset_id in dict.fromkeys(build.buildset for build in builds):
-            self._turns.take_builds(buildset_id, [build for build in builds if build.buildset == buildset_id])
+        marks = await self._store.marks_of(going) if going else {}
+        news = [buildset for buildset, mark in marks.items() if self._marks.get(buildset) != mark]
+        by_buildset: dict[str, list[Build]] = {}
+        for build in await self._store.builds_of(news) if news else ():
+            by_buildset.setdefault(build.buildset, []).append(build)
+        for buildset_id, builds in by_buildset.items():
+            self._turns.take_builds(buildset_id, builds)
+        self._marks = marks
         reporting = {item.buildset.id: item.changes for item in items if item.reporting}
         for buildset_id, reports in (await self._store.answers(list(reporting)) if reporting else {}).items():
             try:

@@ -279,3 +279,20 @@ async def test_old_items_are_forgotten_with_all_that_hangs_on_them(store: Store)
     assert await store.forget(timedelta(days=1)) == 0
     assert await store.forget(timedelta(0)) == 1
     assert await store.builds(buildset.id) == []
+
+
+async def test_mark_of_a_buildset_is_another_with_whatever_is_said_of_its_builds(store: Store) -> None:
+    buildset, quiet = await buildset_in(store, item()), await buildset_in(store, item())
+    await store.begin_build(build(quiet))
+    first = await store.begin_build(build(buildset))
+    seen = [await store.marks_of([buildset.id, quiet.id])]
+    for values in ({"failing": NOON}, {"data": {"zuul": {"pause": True}}}):
+        await store.set_build(first.id, **values)
+        seen.append(await store.marks_of([buildset.id, quiet.id]))
+    await store.end_build(first.id, "FAILURE")
+    seen.append(await store.marks_of([buildset.id, quiet.id]))
+    await store.begin_build(build(buildset, round=2, reason="network"))
+    seen.append(await store.marks_of([buildset.id, quiet.id]))
+    assert len({marks[buildset.id] for marks in seen}) == len(seen) and len({marks[quiet.id] for marks in seen}) == 1
+    assert [each.reason for each in await store.rerun_builds(NOON)] == ["", "network"]
+    assert await store.rerun_builds(NOON, "b") == []

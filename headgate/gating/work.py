@@ -43,7 +43,7 @@ class Work:
         state = PipelineState(tuple(self.queues.values()), self.items, self.failures, self.disabled, self.counter, self.state.seed)
         if state == self.state:
             state = self.state
-        if state is self.before.pipelines.get(self.pipeline.name) and self.semaphores == self.before.semaphores:
+        if state is self.state and self.semaphores == self.before.semaphores:
             return self.before
         return Tenancy({**self.before.pipelines, self.pipeline.name: state}, self.semaphores)
 

@@ -99,6 +99,24 @@ class BuildStore(StoreBase):
             sa.select(t.builds).where(t.builds.c.buildset == buildset_id).order_by(t.builds.c.created, t.builds.c.round, t.builds.c.attempt)
         )
 
+    async def marks_of(self, buildset_ids: Sequence[str]) -> dict[str, str]:
+        """By buildset that has builds, something that is another as soon as anything was said of any of these builds."""
+        build = t.builds.c
+        counted = (
+            sa.func.count(),
+            sa.func.count(build.ended),
+            sa.func.max(build.ended),
+            sa.func.count(build.failing),
+            sa.func.max(build.failing),
+            sa.func.sum(build.round),
+            sa.func.sum(sa.func.length(sa.cast(build.data, sa.Text))),
+        )
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(
+                sa.select(build.buildset, *counted).where(build.buildset.in_(buildset_ids)).group_by(build.buildset)
+            )
+            return {row[0]: str(row[1:]) for row in rows}
+
     async def builds_of(self, buildset_ids: Sequence[str]) -> list[Build]:
         return await self._select_builds(sa.select(t.builds).where(t.builds.c.buildset.in_(buildset_ids)).order_by(t.builds.c.created))
 
