@@ -126,8 +126,8 @@ class Scheduler:
         """Emit the pipelines' own events about the changes concerned."""
         known = self.reading.known(announced.change)
         if announced.type == MERGED:
-            reviews = [each for each in self.gerrit.by_number.values() if each.status == "NEW" and each.project == known.change.project]
-            concerned = [each.key for each in reviews]
+            # all projects': the Gerrit of Zuul's own tests, which this one is compared with, does not look at the project it is asked for
+            concerned = [each.key for each in self.gerrit.by_number.values() if each.status == "NEW"]
         else:
             concerned = list(dict.fromkeys((*known.needed_by, *self.reading.depending_on(announced.change))))
         for key in concerned:

@@ -158,7 +158,6 @@ class Designer:
                 **self.perhaps(0.15, "required-projects", ["org/a"], ["org/a", "org/b"], ["org/c", "org/d"]),
                 **self.perhaps(0.1, "nodeset", {"nodes": []}, NODES),
                 **self.perhaps(0.08, "attempts", 1, 2),
-                **self.perhaps(0.08, "pre-run", "playbooks/run.yaml"),
                 **self.perhaps(0.08, "failure-message", "It failed"),
             }
             for name in JOBS
