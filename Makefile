@@ -15,7 +15,7 @@ test: install-test install-openstack check   ## everything, against real Gerrit,
 test-cloud: install-test install-openstack  ## everything on a real OpenStack of three regions, started for it (about six minutes)
 	$(BIN)/pytest -m cloud
 
-test-images: install-test ## real images by diskimage-builder, proved and used (about ten minutes)
+test-images: install-test ## real images by diskimage-builder, proved and used (about five minutes)
 	$(BIN)/pytest -m image
 
 test-zuul: install-test  ## the configuration language against Zuul's own code and fixtures

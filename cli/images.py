@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import CONFIG, ConfigOption
-from headgate.images import Build, BuildState, Upload, UploadState, current
+from headgate.image_overview import BuildOverview, overview
+from headgate.images import BuildState, UploadState, current
 from headgate.problems import Problem
 from headgate.settings import Settings
 from tasks.installation import database_url, prefect_environment, read_settings
@@ -63,24 +65,24 @@ def show(context: typer.Context, config: ConfigOption = CONFIG) -> None:
         return
 
     async def work(this: Runtime) -> None:
-        paused, users = await this.images.paused(), await this.images.users()
-        builds, uploads = await this.images.builds(), await this.images.uploads()
-        for image in sorted({*this.diskimages, *(build.image for build in builds)}):
-            cron = this.diskimages[image].schedule[0] if image in this.diskimages else "no longer configured"
-            typer.echo(f"{image}  ({cron}{', paused' if image in paused else ''})")
-            for build in [each for each in builds if each.image == image]:
-                _show_build(build, [each for each in uploads if each.build == build.id], uploads, users)
+        records = this.images
+        builds, uploads, users, paused = await records.builds(), await records.uploads(), await records.users(), await records.paused()
+        for image in overview(this.diskimages, builds, uploads, users, paused):
+            typer.echo(f"{image.name}  ({image.schedule}{', paused' if image.paused else ''})")
+            for build in image.builds:
+                _show_build(build)
 
     _with_runtime(config, work)
 
 
-def _show_build(build: Build, mine: list[Upload], uploads: list[Upload], users: dict[str, int]) -> None:
-    size = f"{sum(build.sizes.values()) // 1_000_000} MB {','.join(sorted(build.sizes))}" if build.sizes else ""
+def _show_build(row: BuildOverview) -> None:
+    build = row.build
+    size = f"{row.size // 1_000_000} MB {','.join(sorted(build.sizes))}" if build.sizes else ""
     typer.echo(f"  {build.id[:12]}  {build.state:9} {_age(build.created):>7}  {size}  {build.message}".rstrip())
-    for upload in mine:
-        used = "current" if current(uploads, upload.image, upload.provider) == upload else ""
-        nodes = f"{users[upload.id]} nodes" if upload.id in users else ""
-        said = " ".join(filter(None, (used, nodes, upload.message)))
+    for each in row.uploads:
+        upload = each.upload
+        nodes = f"{each.nodes} node{'s' if each.nodes > 1 else ''}" if each.nodes else ""
+        said = "  ".join(filter(None, ("in use" if each.used else "", nodes, upload.message)))
         typer.echo(f"    {upload.id[:12]}  {upload.provider:12} {upload.format:6} {upload.state:10} {said}".rstrip())
 
 
@@ -102,9 +104,8 @@ def build(
         from tasks.store import new_id
 
         _known(dict(this.diskimages), image)
-        name = f"{image} {datetime.now(UTC):%Y-%m-%d %H:%M}"
         run = await create_run(
-            this.prefect, "build-image/build-image", name=name, parameters={"image": image}, key=new_id(), tags=["headgate"]
+            this.prefect, "build-image/build-image", name=image, parameters={"image": image}, key=new_id(), tags=["headgate"]
         )
         await this.store.tell(runs_topic("images"))
         typer.echo(f"{this.settings.prefect_ui}/runs/flow-run/{run.id}")
@@ -118,6 +119,8 @@ def _build_here(settings: Settings, image: str, tmp_dir: Path | None, password: 
 
     known = parse_diskimages(settings.diskimages)
     _known(dict(known), image)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Problem("--debug opens a shell where an element fails, which takes a terminal; without one leave it out.")
     root = settings.image_directory / "debug"
     root.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{image}-", dir=tmp_dir or root))
@@ -125,7 +128,8 @@ def _build_here(settings: Settings, image: str, tmp_dir: Path | None, password: 
     cache = settings.image_directory / "cache"
     places = Places(str(root / image), str(temporary), str(cache), elements)
     chosen = known[image].model_copy(update={"elements": (*known[image].elements, *(("devuser",) if password else ()))})
-    extra = {"break": "after-error", "DIB_DEV_USER_PWDLESS_SUDO": "1"}
+    # diskimage-builder's own output goes through a filter; the shell has the terminal itself
+    extra = {"break": "after-error", "break_cmd": "bash -i </dev/tty >/dev/tty 2>&1", "DIB_DEV_USER_PWDLESS_SUDO": "1"}
     command = disk_image_create(chosen, ("qcow2",), places, extra | ({"DIB_NO_TMPFS": "1"} if tmp_dir else {}), debug=True)
     environment = build_environment(command) | ({"DIB_DEV_USER_PASSWORD": password} if password else {})
     typer.echo(f"Building {image} in {temporary}. A shell opens where an element fails; leave it to end the build.")
@@ -258,17 +262,16 @@ def log(
     async def work(this: Runtime) -> None:
         from flows.build_image import log_path
 
-        builds = await this.images.builds()
-        newest = [each.id for each in builds if each.image == which][-1:]
-        chosen = newest[0] if newest else _one("build or image", [each.id for each in builds], which)
-        build = next(each for each in builds if each.id == chosen)
+        build = await this.images.find_build(which)
+        if build is None:
+            raise Problem(f"'{which}' is no image that was built, nor the beginning of one build's id; `headgate images` lists them.")
         path = log_path(this.settings.image_directory, build)
         if not path.exists():
             raise Problem(f"There is no log {path}: it was forgotten, or the build ran on another machine.")
         with path.open(errors="replace") as file:
             going = True
             while going:
-                found = await this.images.build(chosen)
+                found = await this.images.build(build.id)
                 going = follow and found is not None and found.state is BuildState.BUILDING
                 typer.echo(file.read(), nl=False)
                 if going:

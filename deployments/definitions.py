@@ -88,8 +88,8 @@ async def apply_images(client: PrefectClient, images: Mapping[str, ImageSettings
     for name, image in images.items():
         cron, if_due = image.schedule
         parameters = {"image": name, "only_if_due": if_due}
-        before = [each.schedule for each in known[name].schedules] if name in known else []
-        same = [getattr(each, "cron", None) for each in before] == [cron]
+        before = known[name].schedules if name in known else []
+        active = next((each.active for each in before if getattr(each.schedule, "cron", None) == cron), True)
         await client.create_deployment(
             flow_id=await client.create_flow(flow),
             name=name,
@@ -98,7 +98,7 @@ async def apply_images(client: PrefectClient, images: Mapping[str, ImageSettings
             description=f"Builds the image {name} ({'if it is old enough' if if_due else 'always'}).",
             tags=["headgate", IMAGE_TAG],
             parameters=parameters,
-            schedules=None if same else [_cron(cron)],
+            schedules=[_cron(cron, active)],  # Prefect takes away those that are not named again
             parameter_openapi_schema=_schema(flow),
             enforce_parameter_schema=False,
         )
@@ -133,10 +133,10 @@ def _schedule(definition: Definition) -> Any:
     return _cron(definition.cron)
 
 
-def _cron(line: str) -> Any:
+def _cron(line: str, active: bool = True) -> Any:
     from prefect.client.schemas.actions import DeploymentScheduleCreate
 
-    schedule: Schedule = Cron(line, timezone="UTC")
+    schedule: Schedule = Cron(line, timezone="UTC", active=active)
     return DeploymentScheduleCreate.from_schedule(schedule)
 
 

@@ -218,7 +218,14 @@ async def delete_upload(this: Runtime, upload_id: str, provider: str, external_i
     await this.images.forget_upload(upload_id)
 
 
-@flow(name="build-image", flow_run_name="{image}", validate_parameters=False, persist_result=False)
+def _run_name() -> str:
+    """The image, and when its run was asked for: `debian-12 2026-11-22 14:14`."""
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None and context.parameters is not None
+    return f"{context.parameters['image']} {context.flow_run.created or datetime.now(UTC):%Y-%m-%d %H:%M}"
+
+
+@flow(name="build-image", flow_run_name=_run_name, validate_parameters=False, persist_result=False)
 @cancellable
 async def build_image(image: str, formats: list[str] | None = None, debug: bool = False, only_if_due: bool = False) -> State[Any]:
     """Build an image, bring it to its providers, prove it, use it. `formats` besides those that are wanted anyway; `debug` traces

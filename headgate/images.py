@@ -3,8 +3,8 @@
 Law: an image is used only once it is proved, and is used until a newer one is. At each provider nodes of an image start from the upload
 that was promoted last and is still good. Nothing bad that happens to a build or an upload takes away the one before it: of every image
 each provider keeps the two uploads promoted last, the files of the two newest good builds and of the newest at all stay, and whatever a
-node runs on stays until that node is gone. An upload whose nodes fail soon after its promotion is withdrawn, if there is another to go
-back to and the fault is not the whole provider's.
+node runs on stays until that node is gone. A bad upload is told of as long as there are files of its build. An upload whose nodes fail
+soon after its promotion is withdrawn, if there is another to go back to and the fault is not the whole provider's.
 """
 
 from __future__ import annotations
@@ -223,15 +223,17 @@ def retention(
     """What is to go now. `in_use`: uploads that nodes run on; `policies`: the configured images. Repeating it after its actions are done
     finds nothing more; an upload that is going away already is told again, until it is gone."""
     kept = _kept_uploads(uploads, in_use, policies)
-    actions: list[DeleteUpload | DeleteFiles | DropFormat] = [DeleteUpload(each.id) for each in uploads if each.id not in kept]
     bases = {upload.build for upload in uploads if upload.id in kept and upload.state is not UploadState.DELETING}
-    good = _good_builds(builds, uploads)
+    good = _good_builds(builds, [each for each in uploads if each.image in policies and each.provider in policies[each.image].wanted])
     for image in sorted({build.image for build in builds if build.state is BuildState.READY}):
         mine = sorted((build for build in good if build.image == image), key=lambda build: build.created, reverse=True)
         newest = max(
             (build for build in builds if build.image == image and build.state is BuildState.READY), key=lambda build: build.created
         )
         bases |= {build.id for build in [*mine[:KEEP], newest]} if image in policies else set()  # a bad one is to be looked at
+    told = {each.id for each in uploads if each.state in BAD and each.build in bases and each.image in policies}  # they say why
+    kept |= {each.id for each in uploads if each.id in told and each.provider in policies[each.image].wanted}
+    actions: list[DeleteUpload | DeleteFiles | DropFormat] = [DeleteUpload(each.id) for each in uploads if each.id not in kept]
     for build in builds:
         if build.state is not BuildState.READY:
             continue

@@ -235,6 +235,7 @@ class OpenStackProvider:
         return tuple(sorted(found))
 
     async def close(self) -> None:
+        self._images.close()
         self.cloud.close()
 
     # --- images -----------------------------------------------------------------------------------------------------------------------

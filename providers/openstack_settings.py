@@ -66,7 +66,8 @@ class OpenStackSettings(LimitedSettings):
     `rate` is requests per second at most, 0 for no limit; `list-interval` seconds between two listings, which serve every waiting node.
     `boot-timeout` is seconds from a server's ACTIVE to its SSH banner. `port-cleanup-interval` is the age in seconds from which a port
     that is down and whose server is gone counts as leaked, 0 for never. `floating-ip-network` names the external network for a floating
-    IP on each node; empty, a node is reached at its own address.
+    IP on each node; empty, a node is reached at its own address. `image-upload-timeout` is seconds until an upload can be booted from; with
+    `image-import` it goes by Glance's import, for clouds that convert images or refuse direct uploads.
     """
 
     driver: Literal["openstack"]
@@ -88,6 +89,7 @@ class OpenStackSettings(LimitedSettings):
     boot_timeout: float = Field(default=120, gt=0)
     delete_timeout: float = Field(default=600, gt=0)
     image_upload_timeout: float = Field(default=3600, gt=0)
+    image_import: bool = False
     port_cleanup_interval: float = Field(default=600, ge=0)
 
     @model_validator(mode="after")

@@ -11,6 +11,9 @@ from headgate.builds import Place, choices, current, next_jobs, results
 from headgate.configuration import Layout
 from headgate.gating import Item as RuledItem
 from headgate.gating import Queue
+from headgate.image_overview import ImageOverview, overview
+from headgate.images import Build as ImageBuild
+from headgate.images import BuildState
 from headgate.jobs import JobGraph
 from headgate.problems import Problem
 from headgate.records import Build, Buildset, Item
@@ -28,6 +31,8 @@ from services.web.reader import (
     TenantStatus,
 )
 from tasks.building import build_directory
+from tasks.image_files import BuildFiles
+from tasks.image_store import TOPIC as IMAGES
 from tasks.node_store import TOPIC as NODES
 from tasks.runtime import Runtime
 
@@ -64,7 +69,7 @@ class StoreReader:
         return _Facts(items, await self._store.queues(), await self._store.ruled_items(), buildsets, builds, waiting, expected)
 
     async def updates(self) -> AsyncIterator[None]:
-        async with self._store.watch("items", "events", NODES) as changed:
+        async with self._store.watch("items", "events", NODES, IMAGES) as changed:
             while True:
                 await changed.wait()
                 changed.clear()
@@ -119,6 +124,23 @@ class StoreReader:
                 build = await self._store.build(build_id)
                 if build is None or build.ended is not None:
                     return
+                await changed.wait()
+                changed.clear()
+
+    async def images(self) -> tuple[ImageOverview, ...]:
+        records = self._runtime.images
+        builds, uploads, users, paused = await records.builds(), await records.uploads(), await records.users(), await records.paused()
+        return overview(self._runtime.diskimages, builds, uploads, users, paused)
+
+    async def image_build(self, build_id: str) -> ImageBuild | None:
+        return await self._runtime.images.find_build(build_id)
+
+    def image_log(self, build: ImageBuild) -> Path:
+        return BuildFiles(self._runtime.settings.image_directory, build.image, build.id).log
+
+    async def image_ended(self, build_id: str) -> None:
+        async with self._store.watch(IMAGES) as changed:
+            while (build := await self._runtime.images.build(build_id)) is not None and build.state is BuildState.BUILDING:
                 await changed.wait()
                 changed.clear()
 

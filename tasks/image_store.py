@@ -90,6 +90,13 @@ class ImageRecords:
     async def build(self, build_id: str) -> Build | None:
         return next((build for build in await self.builds() if build.id == build_id), None)
 
+    async def find_build(self, which: str) -> Build | None:
+        """The newest build of the image called `which`, or else the only build whose id begins so."""
+        builds = await self.builds()
+        named = [build for build in builds if build.image == which][-1:]
+        found = named or [build for build in builds if which and build.id.startswith(which)]
+        return found[0] if len(found) == 1 else None
+
     async def begin_build(self, build_id: str, image: str, flow_run: str) -> None:
         """A build begins. The caller holds the image's lease, so that any other that seems to go on was lost with its worker."""
         async with self._engine.begin() as connection:

@@ -9,6 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from headgate.changes import Change
+from headgate.diskimages import parse_diskimages
+from headgate.image_overview import ImageOverview, overview
+from headgate.images import Build as ImageBuild
+from headgate.images import BuildState, Upload, UploadState
 from headgate.jobs import Dependency, FrozenJob, JobGraph
 from headgate.records import Build, Buildset, FrozenProject, Item, StoredReport
 from headgate.reruns import Flakiness, flakiness
@@ -41,6 +45,8 @@ class FakeReader:
         self.expected: dict[str, float] = {}
         self.problems: tuple[str, ...] = ()
         self.tenant_problems: tuple[str, ...] = ()
+        self.image_builds: dict[str, ImageBuild] = {}
+        self.image_uploads: list[Upload] = []
         self._change = asyncio.Condition()
 
     async def changed(self) -> None:
@@ -52,6 +58,30 @@ class FakeReader:
             async with self._change:
                 await self._change.wait()
             yield
+
+    async def images(self) -> tuple[ImageOverview, ...]:
+        configured = parse_diskimages(
+            [{"name": "debian-12", "elements": ["ci-debian"]}, {"name": "rocky-9", "elements": ["x"], "pause": True}]
+        )
+        return overview(configured, self.image_builds.values(), self.image_uploads, {"upload-1": 3}, ())
+
+    async def image_build(self, build_id: str) -> ImageBuild | None:
+        return self.image_builds.get(build_id)
+
+    def image_log(self, build: ImageBuild) -> Path:
+        return self.directory / f"{build.image}-{build.id}.log"
+
+    async def image_ended(self, build_id: str) -> None:
+        async with self._change:
+            await self._change.wait_for(lambda: self.image_builds[build_id].state is not BuildState.BUILDING)
+
+    def add_image_build(self, name: str, state: BuildState, minutes: float, message: str = "") -> ImageBuild:
+        """A build of debian-12 that began so long ago."""
+        began = self.now - timedelta(minutes=minutes)
+        ended = None if state is BuildState.BUILDING else began + timedelta(minutes=2)
+        sizes = {"qcow2": 400_000_000} if state is BuildState.READY else {}
+        self.image_builds[name] = ImageBuild(name, "debian-12", state, began, sizes, ended, message, "run-of-the-image")
+        return self.image_builds[name]
 
     def _builds_of(self, buildset: str) -> tuple[Build, ...]:
         return tuple(build for build in self.build_records.values() if build.buildset == buildset)
@@ -242,4 +272,11 @@ def world(directory: Path) -> FakeReader:
     reader.buildsets["set-1004"] = Buildset(
         "set-1004", conflict.id, now, {}, None, "MERGE_CONFLICT", ("glance/api/v2/images.py does not merge with master.",)
     )
+    reader.add_image_build("imagebuild1", BuildState.READY, 1500)
+    proved, said = now - timedelta(minutes=1490), "4 checks passed"
+    reader.image_uploads.append(
+        Upload("upload-1", "imagebuild1", "debian-12", "cloud-north", "qcow2", UploadState.READY, proved, "glance-1", proved, said)
+    )
+    reader.add_image_build("imagebuild2", BuildState.FAILED, 60, "install.d/90-mine failed with exit code 7: it breaks here")
+    reader.add_image_build("imagebuild3", BuildState.BUILDING, 1)
     return reader

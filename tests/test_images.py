@@ -120,11 +120,12 @@ def test_two_newest_good_builds_are_kept() -> None:
 
 
 def test_a_refused_build_does_not_push_out_a_good_one() -> None:
-    builds = [build("bad", 0), build("b1", 1), build("b2", 2)]
-    found = retention(builds, [upload("u", "bad", 0, UploadState.REFUSED)], (), POLICIES)
-    assert found == (DeleteUpload("u"),), "and stays to be looked at, until there is a newer one"
-    later = retention([build("new", -1), *builds], [upload("u", "bad", 0, UploadState.REFUSED)], (), POLICIES)
-    assert later == (DeleteUpload("u"), DeleteFiles("bad"), DeleteFiles("b2"))
+    builds = [build("bad", 1), build("b1", 2), build("b2", 3)]
+    refused = upload("u", "bad", 1, UploadState.REFUSED)
+    assert retention(builds, [refused], (), POLICIES) == (), "it stays to be looked at, and says why"
+    good = upload("n", "new", 0)
+    later = retention([build("new", 0), *builds], [good, refused], (), POLICIES)
+    assert later == (DeleteUpload("u"), DeleteFiles("bad"), DeleteFiles("b2")), "until there is a newer one that is good"
 
 
 def test_what_a_node_runs_on_stays_with_its_build() -> None:

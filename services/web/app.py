@@ -68,6 +68,7 @@ def create_app(reader: Reader, settings: WebSettings = WebSettings(), more: Sequ
             *pages.routes(),
             *Api(reader, settings.web_url.rstrip("/")).routes(),
             Route("/api/console/{build}", streams.console),
+            Route("/api/image-log/{build}", streams.image_log),
             WebSocketRoute("/api/console-stream", streams.websocket),
             WebSocketRoute("/api/tenant/{tenant}/console-stream", streams.websocket),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),

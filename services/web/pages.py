@@ -58,6 +58,7 @@ class Pages:
             "size": views.size,
             "kind": views.kind_of,
             "result": views.text_of,
+            "image_kind": views.image_kind,
             "safe_url": views.safe_url,
         }
         self._templates.globals |= {"site": name, "prefect_url": prefect_url}
@@ -69,7 +70,9 @@ class Pages:
             Route("/build/{id}", self.build),
             Route("/buildset/{id}", self.buildset),
             Route("/console/{id}", self.console),
-            Route("/events/status", self.events),
+            Route("/images", self.images),
+            Route("/image/{id}", self.image_log),
+            Route("/events/{page:str}", self.events),
             Route("/events/{page}/{id}", self.events),
             Route("/logs/{id}", self.logs),
             Route("/logs/{id}/{path:path}", self.logs),
@@ -143,16 +146,23 @@ class Pages:
             earlier=[build for build in found.builds if build.id not in counting],
         )
 
+    async def images(self, request: Request) -> Response:
+        return self._page("images.html", live=await self._images_live())
+
+    async def _images_live(self) -> str:
+        return self._render("images_live.html", images=await self._reader.images())
+
     async def events(self, request: Request) -> Response:
         """The live part of a page as server-sent events."""
-        page, name = request.path_params.get("page", "status"), request.path_params.get("id", "")
+        page, name = request.path_params["page"], request.path_params.get("id", "")
         renderers: dict[str, partial[Coroutine[None, None, str]]] = {
             "status": partial(self._status_live),
             "build": partial(self._build_live, name),
             "buildset": partial(self._buildset_live, name),
+            "images": partial(self._images_live),
         }
         if page not in renderers:
-            raise NotFound(f"There are no events of '{page}'; there are some of status, build and buildset.")
+            raise NotFound(f"There are no events of '{page}'; there are some of status, build, buildset and images.")
         await renderers[page]()
         return StreamingResponse(self._feed.follow(f"{page}/{name}", renderers[page]), media_type="text/event-stream", headers=UNBUFFERED)
 
@@ -179,6 +189,14 @@ class Pages:
         if found.build.id != request.path_params["id"]:
             return RedirectResponse(f"/console/{found.build.id}")
         return self._page("console.html", found=found, build=found.build)
+
+    async def image_log(self, request: Request) -> Response:
+        build = await self._reader.image_build(request.path_params["id"])
+        if build is None:
+            raise NotFound("There is no such build of an image. Builds without files are forgotten after a while.")
+        if build.id != request.path_params["id"]:
+            return RedirectResponse(f"/image/{build.id}")
+        return self._page("image_log.html", build=build)
 
     async def logs(self, request: Request) -> Response:
         found = await self._found_build(request)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from headgate.builds import Place
+from headgate.image_overview import ImageOverview
+from headgate.images import Build as ImageBuild
 from headgate.records import Build, Buildset, Item, StoredReport
 from headgate.reruns import Flakiness
 
@@ -148,4 +150,20 @@ class Reader(Protocol):
 
     async def ended(self, build_id: str) -> None:
         """Returns as soon as nothing more will be written to the build's console."""
+        ...
+
+    async def images(self) -> tuple[ImageOverview, ...]:
+        """Every image with its builds and uploads, by name."""
+        ...
+
+    async def image_build(self, build_id: str) -> ImageBuild | None:
+        """The build of an image with this id, or the only one whose id begins so; or the newest build of the image of this name."""
+        ...
+
+    def image_log(self, build: ImageBuild) -> Path:
+        """What diskimage-builder said, whether or not there is any of it (yet, still, or on this machine)."""
+        ...
+
+    async def image_ended(self, build_id: str) -> None:
+        """Returns as soon as nothing more will be written to the log of this build of an image."""
         ...

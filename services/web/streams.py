@@ -8,12 +8,14 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from headgate.images import BuildState
 from services.web.reader import Reader
 from tasks.following import Watcher, follow
 
@@ -42,13 +44,24 @@ class Streams:
         found = await self._reader.build(request.path_params["build"])
         if found is None:
             return PlainTextResponse("There is no such build.\n", 404)
+        build = found.build
+        return self._text(request, self._reader.console(build.id), bool(build.ended), self._follow_ended(build.id))
+
+    async def image_log(self, request: Request) -> Response:
+        """The same of the build of an image."""
+        build = await self._reader.image_build(request.path_params["build"])
+        if build is None:
+            return PlainTextResponse("There is no such build.\n", 404)
+        ended = build.state is not BuildState.BUILDING
+        return self._text(request, self._reader.image_log(build), ended, partial(self._reader.image_ended, build.id))
+
+    def _text(self, request: Request, path: Path, ended: bool, ends: Callable[[], Coroutine[None, None, None]]) -> Response:
         text = request.query_params.get("offset", "0")
         offset = int(text) if text.isascii() and text.isdigit() else 0
-        path = self._reader.console(found.build.id)
-        if found.build.ended and (not path.exists() or path.stat().st_size <= offset):
+        if ended and (not path.exists() or path.stat().st_size <= offset):
             return Response(status_code=204)
         follows = request.query_params.get("follow") != "0"
-        chunks = follow(path, offset, self._watcher, self._follow_ended(found.build.id) if follows else _now)
+        chunks = follow(path, offset, self._watcher, ends if follows else _now)
         return StreamingResponse(chunks, media_type="text/plain; charset=utf-8", headers=UNBUFFERED)
 
     async def websocket(self, socket: WebSocket) -> None:

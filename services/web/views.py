@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter, ValidationError
 
 from headgate.builds import CANCELED, SKIPPED, SUCCESS, Place, buildset_result, current, failing, of_job, results
+from headgate.images import BuildState, UploadState
 from headgate.jobs import FrozenJob
 from headgate.records import Build, Buildset
 from headgate.tested import SuiteResult
@@ -163,6 +164,21 @@ def artifacts_of(build: Build) -> tuple[Artifact, ...]:
 def safe_url(url: str) -> str:
     """A link that came from outside, or nothing: a script in a link must never be one click away."""
     return url if url.startswith(("https://", "http://")) else ""
+
+
+IMAGE_KINDS: Mapping[str, str] = {
+    BuildState.READY: "success",
+    BuildState.BUILDING: RUNNING,
+    BuildState.DELETED: "skipped",
+    UploadState.UPLOADING: RUNNING,
+    UploadState.PROVING: RUNNING,
+    UploadState.DELETING: "skipped",
+}
+
+
+def image_kind(state: BuildState | UploadState) -> str:
+    """How a build or an upload of an image looks."""
+    return IMAGE_KINDS.get(state, "failure")
 
 
 def moment(when: datetime | None) -> str:

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import PrefectClient
 
+from deployments.definitions import apply_images
+from headgate.diskimages import ImageSettings, parse_diskimages
 from tests.services.installation import Installation
 from tests.services.until import until
 
@@ -66,3 +69,34 @@ async def test_housekeeping_runs_when_asked(ci: Installation) -> None:
     deployment = next(key for key, each in deployments(ci).items() if each["name"] == "housekeeping")
     run = ci.prefect("POST", f"deployments/{deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})
     await until(lambda: ci.state(run) == "Completed", "the housekeeping has run")
+
+
+def images(*sections: dict[str, Any]) -> dict[str, ImageSettings]:
+    return parse_diskimages({"elements": ["ci-debian"]} | section for section in sections)
+
+
+async def test_the_schedules_of_images_and_what_people_made_of_them_outlive_every_start(ci: Installation) -> None:
+    def schedules() -> dict[str, list[tuple[str, bool]]]:
+        found = ci.prefect("POST", "deployments/filter", {"deployments": {"tags": {"all_": ["image-schedule"]}}})
+        return {each["name"]: [(every["schedule"]["cron"], every["active"]) for every in each["schedules"]] for each in found}
+
+    configured = images({"name": "daily"}, {"name": "nightly", "cron": "0 3 * * *"}, {"name": "old", "rebuild-age": 7200})
+    async with PrefectClient(ci.prefect_url) as client:
+        try:
+            await apply_images(client, configured)
+            expected = {"daily": [("14 14 * * *", True)], "nightly": [("0 3 * * *", True)], "old": [("14 * * * *", True)]}
+            assert schedules() == expected
+            await apply_images(client, configured)
+            assert schedules() == expected, "a second start changes nothing"
+
+            nightly = await client.read_deployment_by_name("build-image/nightly")
+            assert nightly.parameters == {"image": "nightly", "only_if_due": False}
+            await client.update_deployment_schedule(nightly.id, nightly.schedules[0].id, active=False)
+            await apply_images(client, configured)
+            assert schedules()["nightly"] == [("0 3 * * *", False)], "a person's pause stays"
+
+            await apply_images(client, images({"name": "nightly", "cron": "0 4 * * *"}))
+            assert schedules() == {"nightly": [("0 4 * * *", True)]}, "a new time is a new schedule; what is not configured is gone"
+        finally:
+            await apply_images(client, {})
+    assert schedules() == {}

@@ -1,4 +1,4 @@
-// The live console of a build: reads the growing text as it comes and appends it in blocks, so that 100,000 lines stay light.
+// The live console of a job's build, or of the build of an image: reads the growing text as it comes and appends it in blocks, so that 100,000 lines stay light.
 "use strict";
 
 const BLOCK = 500;          // lines in one block; the browser lays out only the blocks in sight
@@ -32,7 +32,9 @@ function show(line, number) {
   let shown = rest;
   const banner = /^(PLAY|TASK|HANDLER|PLAY RECAP)( \[|$)/.exec(rest);
   const phase = banner ? null : /^(?:PRE-RUN|RUN|POST-RUN|CLEANUP) (?:begins|ends: ([a-z ]+?) after)/.exec(rest);
-  const host = banner || phase ? null : /^([^\s|]{1,64}) \| (.*)$/.exec(rest);
+  const hook = /^dib-run-parts Running \S*\/[a-z-]+\.d\/\S+$/.test(rest);      // of diskimage-builder, when an image is built
+  const broken = /^Exit code: [1-9]/.test(rest);
+  const host = banner || phase || hook || broken ? null : /^([^\s|]{1,64}) \| (.*)$/.exec(rest);
   if (banner) {
     kind = banner[1].startsWith("PLAY") ? "play" : "task";
     inFailure = false;
@@ -40,6 +42,12 @@ function show(line, number) {
   } else if (phase) {
     kind = phase[1] && phase[1] !== "ok" ? "phase failed" : "phase";
     inFailure = inRecap = false;
+  } else if (hook) {
+    kind = "task";
+  } else if (broken) {
+    kind = "failed";
+    firstFailure ||= number;
+    buttons.failure.hidden = false;
   } else if (host) {
     const result = inRecap ? null : /^(ok|changed|skipped|FAILED \(ignored\)|FAILED|UNREACHABLE)(?=: |$| \(the result is hidden)/.exec(host[2]);
     shown = `<b>${host[1]}</b> ${host[2]}`;
@@ -121,7 +129,7 @@ async function read() {
   let offset = 0;
   for (let wait = 250; state !== "ended";) {
     try {
-      const answer = await fetch(`/api/console/${log.dataset.build}?offset=${offset}`);
+      const answer = await fetch(`${log.dataset.text}?offset=${offset}`);
       if (answer.status === 204) {
         state = "ended";
         break;
@@ -147,7 +155,7 @@ async function read() {
   }
   if (part) pending.push(part);
   schedule();
-  const answer = await fetch(`/build/${log.dataset.build}`);
+  const answer = await fetch(log.dataset.page);
   const badge = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(".heading .badge");
   if (badge) document.getElementById("result").replaceChildren(badge);
 }
