@@ -13,7 +13,7 @@ test: install-test install-openstack check   ## everything, against real Gerrit,
 	$(BIN)/pytest -m "slow and not zuul and not image and not long" --durations=15
 
 test-cloud: install-test install-openstack  ## everything on a real OpenStack of three regions, started for it (about six minutes)
-	$(BIN)/pytest -m cloud
+	HEADGATE_REAL_GUESTS=1 $(BIN)/pytest -m cloud
 
 test-images: install-test ## real images by diskimage-builder, proved and used (about five minutes)
 	$(BIN)/pytest -m image

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from headgate.node_pools import Fill, Pool, keep_ready
 from headgate.nodes import (
+    PATIENCE,
     PRECEDENCES,
     Capacity,
     Grant,
@@ -25,6 +26,7 @@ from headgate.nodes import (
     Request,
     Size,
     decide,
+    in_order,
     share_fairly,
 )
 
@@ -36,6 +38,8 @@ OFFERS = (
     Offer("spot", {"standard": SIZES["standard"]}, Capacity(nodes=40), 50),
 )
 TICK = timedelta(seconds=30)
+LARGE = 5
+"""Nodes of a request that is called large."""
 TENANTS = {"bounded": Capacity(nodes=30, cores=220)}
 """What each tenant that has a limit may have at once."""
 POOLS = (Pool("small", 8, timedelta(hours=2)), Pool("standard", 6))
@@ -73,13 +77,10 @@ def generate(count: int = 20_000, seed: int = 6) -> list[Asked]:
     return sorted(found, key=lambda asked: asked.request.created)
 
 
-def play(day: Sequence[Asked], offers: Sequence[Offer] = OFFERS) -> tuple[list[Served], list[Refuse]]:
-    """Who was served when. A launched node is ready at once and lives as long as its job runs; a pass every `TICK`."""
-    return Day(day, offers).play()
-
-
 class Day:
-    def __init__(self, day: Sequence[Asked], offers: Sequence[Offer]) -> None:
+    """Who is served when. A launched node is ready at once and lives as long as its job runs; a pass every `TICK`."""
+
+    def __init__(self, day: Sequence[Asked], offers: Sequence[Offer] = OFFERS) -> None:
         self.offers = {offer.name: offer for offer in offers}
         self.asked = {one.request.id: one for one in day}
         self.coming = list(reversed(day))
@@ -89,9 +90,13 @@ class Day:
         self.served: list[Served] = []
         self.refused: list[Refuse] = []
         self.given: set[str] = set()
+        self.went_past = 0
+        """Requests that were served while a large one, before them in the order, waited and was not impatient yet."""
+        self.overtaken: Counter[str] = Counter()
+        """For each large request the nodes that went to others behind it in the order once it was impatient."""
         self.count = 0
 
-    def play(self) -> tuple[list[Served], list[Refuse]]:
+    def play(self) -> None:
         now = START
         while self.coming or self.waiting:
             now += TICK
@@ -110,10 +115,11 @@ class Day:
                 else:
                     assert isinstance(action, Launch | Grant)
                     self.serve(action, now)
-            self.check_order(shared, {one.asked.request.id for one in self.served[before:]})
+            now_served = {one.asked.request.id for one in self.served[before:]}
+            self.check_order(shared, now_served)
+            self.count_overtaking(shared, now_served, now)
             self.fill(now)
             self.check_limits()
-        return self.served, self.refused
 
     def new_node(self, label: str, provider: str, zone: str, now: datetime, request: str = "", tenant: str = "") -> str:
         self.count += 1
@@ -155,6 +161,17 @@ class Day:
         for request in shared:
             if request.id in self.waiting and (reached := last.get((request.labels, request.tenant))):
                 assert (request.precedence, request.relative_priority, request.created) > reached, "somebody was served out of turn"
+
+    def count_overtaking(self, shared: Sequence[Request], served: set[str], now: datetime) -> None:
+        waiting: list[Request] = []
+        for request in in_order(shared):
+            if request.id in self.waiting and len(request.labels) >= LARGE and request.tenant not in TENANTS:
+                waiting.append(request)
+            elif request.id in served:
+                self.went_past += any(now - large.created < PATIENCE for large in waiting)
+                for large in waiting:
+                    if now - large.created >= PATIENCE and large.labels[0] == request.labels[0]:
+                        self.overtaken[large.id] += len(request.labels)
 
     def check_limits(self) -> None:
         used: dict[str, Counter[str]] = {}

@@ -6,15 +6,24 @@ from collections import defaultdict
 from datetime import timedelta
 from functools import cache
 
+import pytest
+
 from headgate.nodes import PATIENCE, PRECEDENCES
-from tests.node_day import Served, generate, play
+from tests.node_day import Day, Served, generate
+
+pytestmark = pytest.mark.timeout(900)  # fifteen seconds of processor time in one piece, which a busy machine stretches
 
 
 @cache
+def played() -> Day:
+    day = Day(generate())
+    day.play()
+    assert not day.refused
+    return day
+
+
 def served() -> list[Served]:
-    done, refused = play(generate())
-    assert not refused
-    return done
+    return played().served
 
 
 def waits(*, nodes: int | None = None, precedence: str | None = None) -> list[timedelta]:
@@ -37,28 +46,18 @@ def test_the_day_is_a_busy_one() -> None:
 
 
 def test_a_large_request_is_not_starved_by_small_ones() -> None:
-    """Once its patience ends room is collected for it: no request of ten waits much longer than the small ones of its own precedence."""
-    for precedence in ("high", "normal"):
-        small = waits(nodes=1, precedence=precedence)
-        longest_job = timedelta(hours=2)
-        assert waits(nodes=10, precedence=precedence)[-1] <= small[-1] + PATIENCE + longest_job
+    """Once its patience ends room is collected for it at one provider: others from behind it go past it at the other one only.
+
+    Were no room kept, 225 nodes would go past one of them, and it would wait for 72 minutes."""
+    assert len(played().overtaken) > 30, "some must have lost their patience, or nothing is proved"
+    assert max(played().overtaken.values()) < 100
+    assert waits(nodes=10, precedence="normal")[-1] < timedelta(minutes=45)
+    assert waits(nodes=10, precedence="high")[-1] < 2 * PATIENCE
 
 
 def test_small_requests_go_past_a_large_one_that_waits() -> None:
-    """Of those that came later and asked for one node of the same label, some were served before each large one that had to wait."""
-    starts = {one.asked.request.id: one.asked.request.created + one.waited for one in served()}
-    by_label = defaultdict(list)
-    for one in served():
-        if len(one.asked.request.labels) == 1:
-            by_label[one.asked.request.labels[0]].append(one.asked.request)
-    late = [one for one in served() if len(one.asked.request.labels) == 10 and one.waited > PATIENCE / 2]
-    assert late
-    passed = 0
-    for large in late:
-        own = large.asked.request
-        later = [small for small in by_label[own.labels[0]] if own.created < small.created < own.created + PATIENCE]
-        passed += any(starts[small.id] < starts[own.id] for small in later)
-    assert passed >= len(late) * 0.8
+    """In the same pass, from behind it in the order."""
+    assert played().went_past > 500
 
 
 def test_the_gate_waits_less_than_others() -> None:

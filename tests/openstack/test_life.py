@@ -26,6 +26,7 @@ async def test_a_change_is_tested_on_a_server_that_is_gone_afterwards(ci: Instal
     assert await stories.left(ci, openstack_cloud, ["alpha"]) == []
 
 
+@pytest.mark.long
 async def test_a_real_virtual_machine_runs_a_job(ci: Installation, openstack_cloud: OpenStack) -> None:
     if "metal" not in {region.name for region in openstack_cloud.regions}:
         pytest.skip("libvirt is not installed, or this is not root")
@@ -39,6 +40,7 @@ async def test_a_real_virtual_machine_runs_a_job(ci: Installation, openstack_clo
     assert await stories.left(ci, openstack_cloud, ["metal"]) == []
 
 
+@pytest.mark.long
 async def test_what_one_region_cannot_build_another_does(ci: Installation, openstack_cloud: OpenStack) -> None:
     change = ci.propose("passes-elsewhere")
     await ci.report(change)
@@ -51,6 +53,7 @@ async def test_what_one_region_cannot_build_another_does(ci: Installation, opens
     assert await stories.left(ci, openstack_cloud, ["alpha", "beta"]) == []
 
 
+@pytest.mark.long
 async def test_servers_that_fail_hang_or_are_mute_are_node_failures_with_a_reason(ci: Installation, openstack_cloud: OpenStack) -> None:
     change = ci.propose(*(f"starts-{label}" for label in stories.FAILING))
     report = await ci.report(change)

@@ -81,6 +81,7 @@ async def story(path: Path, provider: str) -> None:
 
 
 @pytest.mark.cloud
+@pytest.mark.long
 async def test_a_server_becomes_an_image(openstack_cloud: OpenStack, database: str, tmp_path: Path) -> None:
     prepared = {"name": "prepared", "diskimage": "prepared", "flavor-name": "small"}
     provider = entry(openstack_cloud, diskimages=[{"name": "prepared", "connection-port": 2222}])

@@ -22,7 +22,7 @@ from tests.services.openstack.cloud import OpenStack
 from tests.services.openstack.proxy import Fault, FaultyProxy
 from tests.services.until import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.cloud, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.cloud, pytest.mark.long]
 KILLS = int(os.environ.get("HEADGATE_KILLS", "6"))
 STEPS = 8
 """Requests to Nova within which a launch and the end of the one before it lie."""

@@ -37,7 +37,7 @@ from tests.services.openstack.environment import openstack_python
 from tests.services.openstack.regions import FLAVORS, PROJECTS, Region
 
 STACK = Path(__file__).with_name("stack")
-START_SECONDS = 240.0
+START_SECONDS = 600.0
 PORTS = 40
 FAST = {"max_connections": "600", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "jit": "off"}
 """Of PostgreSQL: nothing in it has to survive, and every service of every region has its pools of connections."""

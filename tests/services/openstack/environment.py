@@ -38,7 +38,10 @@ def openstack_python() -> Path:
 
 
 def libvirt_is_here() -> bool:
-    """Whether there can be a region with real guests: as root, with Debian's libvirt and its bindings for the Python of the environment."""
+    """Whether there is to be a region with real guests (`HEADGATE_REAL_GUESTS`; `make test-cloud` asks for it) and can be: as root, with
+    Debian's libvirt and its bindings for the Python of the environment."""
+    if not os.environ.get("HEADGATE_REAL_GUESTS"):
+        return False
     programs = [shutil.which(name, path="/usr/sbin:/usr/bin") for name in ("libvirtd", "qemu-system-x86_64", "genisoimage", "bwrap", "ip")]
     return os.geteuid() == 0 and all(programs) and Path(SYSTEM_PYTHON).exists() and bool(list(SYSTEM_PACKAGES.glob("libvirtmod.*")))
 

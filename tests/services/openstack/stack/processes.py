@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
-START_SECONDS = 200.0
+START_SECONDS = 500.0
 
 
 def die_with(parent: int) -> None:
