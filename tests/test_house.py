@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -65,3 +66,11 @@ def test_every_room_says_what_it_is_for() -> None:
 def test_no_flow_keeps_its_result() -> None:
     """A run that starts again must do again what has no result in the store, whatever Prefect remembers of it."""
     assert {name: flow.persist_result for name, flow in FLOWS.items()} == dict.fromkeys(FLOWS, False)
+
+
+def test_the_schema_has_one_line_of_history() -> None:
+    """Two migrations after the same one leave no database that either can be made in."""
+    files = sorted((ROOT / "tasks/migrations/versions").glob("*.py"))
+    before = [re.search(r'^down_revision = (?:"(\d+)"|None)$', file.read_text(), re.MULTILINE) for file in files]
+    names = [file.name.partition("_")[0] for file in files]
+    assert [found[1] if found else "?" for found in before] == [None, *names[:-1]]
