@@ -101,8 +101,9 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-MOST_REMEMBERED = 16_000_000
-"""Characters of texts after which those not asked for since are forgotten: more than all of OpenStack's configuration."""
+MOST_REMEMBERED = 4_000_000
+"""Characters of texts after which those not asked for since are forgotten. A character costs about 75 bytes once parsed, and up to
+twice as many are held; texts that a layout holds are not parsed again whatever is forgotten here."""
 
 
 class _Memory:
