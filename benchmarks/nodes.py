@@ -1,25 +1,30 @@
-"""How fast nodes come: python -m benchmarks.nodes [--namespace TREE]
+"""How fast nodes come: python -m benchmarks.nodes [--machines COUNT]
 
-The allocator with 10,000 waiting requests; 2,000 nodes through the contract fake with launches of realistic length; with a tree, namespace
-nodes until SSH answers.
+The allocator with 10,000 waiting requests; 2,000 nodes through the contract fake with launches of realistic length; with
+`--machines`, nodes on this machine until they can be used: namespace, and virtual machines that resume beside such that boot.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
-from headgate.nodes import Capacity, Launch, NodeRecord, NodeState, Offer, Request, Size, decide, share_fairly
-from providers import registry
+from headgate.node_allocation import decide, share_fairly
+from headgate.nodes import Capacity, Launch, NodeRecord, NodeState, Offer, Request, Size
+from providers import qemu_machine, registry
 from providers.base import NodeSpec
 from providers.fake import FakeCloud, FakeProvider, FakeSettings
+from providers.ssh import logged_in
+from tests.services import machines
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -87,32 +92,52 @@ async def through_the_fake(count: int = 2000, delay: float = 30.0) -> None:
     say(f"decisions, {sum(decided):.2f} s together", decided)
 
 
-async def namespace(tree: Path, count: int = 40) -> None:
-    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
+async def until_ssh(title: str, driver: dict[str, Any], label: dict[str, Any], count: int) -> None:
+    """One node after the other: until `launch` returns, until the first command by SSH has run, until it is destroyed."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    public = key.export_public_key().decode().strip()
+    up, used, gone = [], [], []
     with tempfile.TemporaryDirectory() as directory:
-        provider = registry.create(
-            {"name": "here", "driver": "namespace", "labels": [{"name": "small", "tree": str(tree)}]}, Path(directory)
-        )
-        up, gone = [], []
-        for number in range(count):
+        provider = registry.create({"name": "here", "labels": [{"name": "small"} | label]} | driver, Path(directory))
+        for number in range(-1, count):  # the first one saves the machine that the others go on from, or fills caches
             start = time.perf_counter()
-            await provider.launch(NodeSpec(f"node-{number}", "small", "benchmark", key))
-            up.append(time.perf_counter() - start)
-            start = time.perf_counter()
-            await provider.destroy(f"node-{number}")
-            gone.append(time.perf_counter() - start)
-    say("namespace, until SSH answers", up)
-    say("namespace, destroyed", gone)
+            node = await provider.launch(NodeSpec(f"node-{number}", "small", "benchmark", public))
+            launched = time.perf_counter()
+            async with logged_in(node.host, node.port, node.username, key, node.host_keys, 120) as connection:
+                await connection.run("true", check=True)
+            ran = time.perf_counter()
+            await provider.destroy(node.id)
+            if number < 0:
+                print(f"{title}, the first one: {launched - start:.1f} s")
+                continue
+            up.append(launched - start)
+            used.append(ran - start)
+            gone.append(time.perf_counter() - ran)
+    say(f"{title}, until SSH answers", up)
+    say(f"{title}, until a command has run by SSH", used)
+    say(f"{title}, destroyed", gone)
+
+
+async def machines_here(count: int) -> None:
+    """Namespace nodes of a small Debian, virtual machines of it that go on from a saved one, and as the baseline ones that boot."""
+    disk, kernel, initrd = machines.disk()
+    label = {"file": str(disk), "kernel": str(kernel), "initrd": str(initrd), "ram": 512}
+    label["kernel-arguments"] = "root=LABEL=root ro console=ttyS0 quiet mitigations=off audit=0 random.trust_cpu=1"
+    print(f"virtual machines: {qemu_machine.choose('auto')}; load {os.getloadavg()[0]:.1f}")
+    await until_ssh("namespace", {"driver": "namespace"}, {"tree": str(machines.tree())}, count)
+    await until_ssh("qemu, resumed", {"driver": "qemu"}, label, count)
+    await until_ssh("qemu, booted", {"driver": "qemu", "resume": False}, label, max(1, count // 10))
+    print(f"load {os.getloadavg()[0]:.1f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--namespace", type=Path, help="a tree of files with sshd and a user zuul; takes root")
+    parser.add_argument("--machines", type=int, default=0, metavar="COUNT", help="nodes here, of a Debian made for it; takes root")
     options = parser.parse_args()
     allocator()
     asyncio.run(through_the_fake())
-    if options.namespace:
-        asyncio.run(namespace(options.namespace))
+    if options.machines:
+        asyncio.run(machines_here(options.machines))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from headgate.nodes import Destroy, Launch, NodeRecord, NodeState, Offer, Request, decide
+from headgate.node_allocation import decide
+from headgate.nodes import Destroy, Launch, NodeRecord, NodeState, Offer, Request
 from headgate.settings import LabelSettings
 
 POOL_PRECEDENCE = 900

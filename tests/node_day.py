@@ -1,4 +1,4 @@
-"""A day of node requests, generated and played against the rules of `headgate.nodes` on clouds that always obey.
+"""A day of node requests, generated and played against the rules of `headgate.node_allocation` on clouds that always obey.
 
 Every pass of it is checked: nobody exceeds a limit, a request's nodes are together, nobody is served before one who is first.
 """
@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from headgate.node_pools import Fill, Pool, keep_ready
+from headgate.node_allocation import PATIENCE, decide, in_order, share_fairly
 from headgate.nodes import (
-    PATIENCE,
     PRECEDENCES,
     Capacity,
     Grant,
@@ -25,9 +25,6 @@ from headgate.nodes import (
     Refuse,
     Request,
     Size,
-    decide,
-    in_order,
-    share_fairly,
 )
 
 START = datetime(2026, 11, 23, tzinfo=UTC)

@@ -8,7 +8,8 @@ from functools import cache
 
 import pytest
 
-from headgate.nodes import PATIENCE, PRECEDENCES
+from headgate.node_allocation import PATIENCE
+from headgate.nodes import PRECEDENCES
 from tests.node_day import Day, Served, generate
 
 pytestmark = pytest.mark.timeout(900)  # fifteen seconds of processor time in one piece, which a busy machine stretches

@@ -5,25 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from headgate.node_allocation import PATIENCE, decide, share_fairly
 from headgate.node_pools import Fill, Pool, keep_ready
-from headgate.nodes import (
-    PATIENCE,
-    PRECEDENCES,
-    Capacity,
-    Decline,
-    Destroy,
-    Grant,
-    Launch,
-    NodeRecord,
-    NodeState,
-    Offer,
-    Plan,
-    Refuse,
-    Request,
-    Size,
-    decide,
-    share_fairly,
-)
+from headgate.nodes import PRECEDENCES, Capacity, Decline, Destroy, Grant, Launch, NodeRecord, NodeState, Offer, Plan, Refuse, Request, Size
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""Node requests and nodes in the store, and the pass that applies the rules of `headgate.nodes` to them.
+"""Node requests and nodes in the store, and the pass that applies the rules of `headgate.node_allocation` to them.
 
 A pass runs in whichever process needs one, under one lease, and writes down what it decided before anybody acts on it. A node is in the
 table before it can exist outside and leaves it after it is gone there, so nothing that exists is ever unknown. Topics: `nodes` and

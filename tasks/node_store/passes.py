@@ -1,4 +1,4 @@
-"""Passes: what the rules of `headgate.nodes` and `headgate.node_pools` decide is written down in the transaction that they decided in."""
+"""Passes: what the rules of `headgate.node_allocation` and `headgate.node_pools` decide is written down in the transaction that they decided in."""
 
 from __future__ import annotations
 
@@ -9,22 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from headgate.node_allocation import decide, share_fairly
 from headgate.node_pools import Fill, Pool, keep_ready
-from headgate.nodes import (
-    Capacity,
-    Decline,
-    Destroy,
-    Grant,
-    Launch,
-    NodeRecord,
-    NodeState,
-    Offer,
-    Plan,
-    Refuse,
-    Request,
-    decide,
-    share_fairly,
-)
+from headgate.nodes import Capacity, Decline, Destroy, Grant, Launch, NodeRecord, NodeState, Offer, Plan, Refuse, Request
 from tasks import tables as t
 from tasks.database import lease_key
 from tasks.node_store.base import NodeQueries, StoredNode, utc_now
