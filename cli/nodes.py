@@ -15,7 +15,8 @@ import typer
 from cli.options import CONFIG, ConfigOption
 from headgate.node_estimates import Life, Waiting, estimates
 from headgate.node_pools import pools_of
-from headgate.nodes import NodeState, Request, Size, in_order
+from headgate.node_allocation import in_order
+from headgate.nodes import NodeState, Request, Size
 from headgate.problems import Problem
 from headgate.settings import Settings
 from providers.base import LimitedSettings

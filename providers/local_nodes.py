@@ -68,6 +68,7 @@ class LocalNodes:
                 return running
             try:
                 async with asyncio.timeout(seconds):
+                    await asyncio.to_thread(self._clear, spec.id)  # of whoever was killed while he launched it
                     node = await bring_up(lock)
                     self._arrived(node)
                     return node
@@ -78,7 +79,7 @@ class LocalNodes:
                     self._lock(spec.id).unlink(missing_ok=True)
                 if isinstance(problem, AtCapacity | asyncio.CancelledError):
                     raise
-                if isinstance(problem, LaunchFailed | TimeoutError | OSError):
+                if isinstance(problem, LaunchFailed | DestroyFailed | TimeoutError | OSError):
                     raise LaunchFailed(f"node {spec.id}: {problem or 'not ready in time'}", console) from problem
                 raise
 
@@ -132,17 +133,24 @@ class LocalNodes:
                 return process
         return None
 
-    def _remove(self, node_id: str) -> None:
-        """Everything of the node, its facts last. Only while its lock is held."""
+    def _clear(self, node_id: str) -> None:
+        """End its processes and remove its directory. Only while its lock is held."""
         place = self.place(node_id)
         if (process := self._kill(node_id)) is not None:
             raise DestroyFailed(f"process {process.pid} of node {node_id} does not end")
         try:
             if place.exists():
                 remove_tree(place)
-            self._give_back(self.facts(node_id))
         except OSError as problem:
             raise DestroyFailed(f"{problem.filename or place} cannot be removed: {problem.strerror}") from problem
+
+    def _remove(self, node_id: str) -> None:
+        """Everything of the node, its facts last. Only while its lock is held."""
+        self._clear(node_id)
+        try:
+            self._give_back(self.facts(node_id))
+        except OSError as problem:
+            raise DestroyFailed(f"what node {node_id} has of this machine cannot be given back: {problem}") from problem
         self.facts(node_id).unlink(missing_ok=True)
 
     def all_facts(self) -> dict[str, dict[str, Any]]:

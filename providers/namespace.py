@@ -8,8 +8,8 @@ must not share a kernel there are `qemu` and `openstack`.
 Headgate must run as root, on Linux 5.19 or newer, with `ip` and `nft`. A node is ready in about a quarter of a second. Nodes end with the
 machine, not with Headgate.
 
-Facts: `ID.json` (written first, removed last) says whose the node is; beside it `ID/` has the overlay's writable layer, the log of the SSH
-server and who the first process is. Everything else (mounts, network, processes) ends with that process.
+Facts: see `providers.local_nodes`; `ID/` has the overlay's writable layer, the log of the SSH server and who the first process is.
+Everything else (mounts, network, processes) ends with that process.
 """
 
 from __future__ import annotations
@@ -20,27 +20,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Literal
 
 import asyncssh
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 
 from headgate.nodes import Capacity, Size
 from providers import namespace_network
-from providers.base import AtCapacity, DestroyFailed, ImageFile, Isolation, LaunchFailed, LimitedSettings, Node, NodeSpec, Settings
-from providers.local import locked, read_facts, remove_tree, write_atomically
+from providers.base import DestroyFailed, ImageFile, Isolation, LaunchFailed, LimitedSettings, Node, NodeSpec, Settings
 from providers.local_images import LocalImages, run
-from providers.locks import Process, exclusive
+from providers.local_nodes import LocalNodes
 from providers.ssh import wait_for_banner
 
 _STARTER = Path(__file__).with_name("namespace_node.py")
-_LOG_BYTES = 100_000
 _HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"  # where everybody looks for it: Ansible's facts, roles that spread known hosts
-_node: TypeAdapter[Node] = TypeAdapter(Node)
 
 
 class NamespaceLabel(Settings):
@@ -106,6 +102,7 @@ class NamespaceProvider:
         self._directory = (settings.directory or directory).resolve()
         self._images = LocalImages(self._directory / "images")
         self._machine = namespace_network.Machine(settings.network)
+        self._nodes = LocalNodes(self.name, self._directory, give_back=self._give_back)
 
     async def capacity(self) -> Capacity:
         return self.settings.limits
@@ -120,30 +117,11 @@ class NamespaceProvider:
         if tree is None:
             raise LaunchFailed(f"image {label.image} of label {label.name} has no upload at provider {self.name} yet")
         user = _user(tree, label)
-        async with exclusive(self._path(spec.id, "lock")) as lock:
-            if (running := self._running(spec.id)) is not None:
-                return running
-            try:
-                async with asyncio.timeout(self.settings.launch_timeout):
-                    return await self._launch(spec, label, tree, user, lock)
-            except BaseException as problem:
-                console = self._console(spec.id)
-                with suppress(DestroyFailed):  # then `owned` lists it
-                    await asyncio.shield(asyncio.to_thread(self._remove, spec.id))
-                    self._path(spec.id, "lock").unlink(missing_ok=True)
-                if isinstance(problem, AtCapacity | asyncio.CancelledError):
-                    raise
-                if isinstance(problem, LaunchFailed | TimeoutError | OSError):
-                    raise LaunchFailed(f"node {spec.id}: {problem or 'not ready in time'}", console) from problem
-                raise
 
-    def _path(self, node_id: str, kind: str) -> Path:
-        return self._directory / f"{node_id}.{kind}"
+        async def bring_up(lock: int) -> Node:
+            return await self._launch(spec, label, tree, user, lock)
 
-    def _running(self, node_id: str) -> Node | None:
-        found = read_facts(self._path(node_id, "json")).get("node")
-        process = Process.read(self._directory / node_id / "process.json")
-        return _node.validate_python(found) if found and process is not None and process.alive else None
+        return await self._nodes.launch(spec, self.settings.launch_timeout, bring_up)
 
     async def _launch(self, spec: NodeSpec, label: NamespaceLabel, tree: Path, user: _User, lock: int) -> Node:
         host_key = asyncssh.generate_private_key("ssh-ed25519")
@@ -151,7 +129,7 @@ class NamespaceProvider:
         settings = self.settings
         firewall = asyncio.create_task(namespace_network.protect(settings.network, place.bridge, settings.firewall, settings.internet))
         try:
-            directory = self._directory / spec.id
+            directory = self._nodes.place(spec.id)
             for name in ("upper", "work", "root", "tree"):
                 (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
             order = self._order(spec, tree, user, place, host_key) | {"lock": lock}
@@ -161,7 +139,7 @@ class NamespaceProvider:
             firewall.cancel()
             await asyncio.gather(firewall, return_exceptions=True)
         await self._wait(spec.id, place)
-        node = Node(
+        return Node(
             id=spec.id,
             label=spec.label,
             provider=self.name,
@@ -176,29 +154,11 @@ class NamespaceProvider:
             private_ipv4=place.address,
             attributes=dict(self.settings.node_attributes),
         )
-        facts = read_facts(self._path(spec.id, "json"))
-        if not facts or facts.get("destroyed"):
-            raise LaunchFailed("it was destroyed while it started")
-        write_atomically(self._path(spec.id, "json"), facts | {"node": _node.dump_python(node, mode="json")})
-        return node
 
     def _take_place(self, spec: NodeSpec) -> namespace_network.Place:
         """Write down whose the node is, then take an index and an address on this machine for it."""
-        facts = self._path(spec.id, "json")
-        with locked(self._directory):
-            if not facts.exists():
-                self._check_room(spec)
-                write_atomically(facts, {"owner": spec.owner, "label": spec.label, "request": spec.request, "tags": dict(spec.tags)})
-        return self._machine.take(facts, f"{spec.owner}/{spec.request or spec.id}", self.settings.first_id)
-
-    def _check_room(self, spec: NodeSpec) -> None:
-        labels = [read_facts(marker).get("label", "") for marker in self._directory.glob("*.json")]
-        sizes = [self.labels.get(label, Size()) for label in [*labels, spec.label]]
-        limits = self.settings.limits
-        used = {"nodes": len(sizes), "cores": sum(size.cores for size in sizes), "ram": sum(size.ram for size in sizes)}
-        for name, limit in {"nodes": limits.nodes, "cores": limits.cores, "ram": limits.ram}.items():
-            if limit is not None and used[name] > limit:
-                raise AtCapacity(f"provider {self.name} has no room for another {spec.label} ({name}: {used[name]} with it, of {limit})")
+        self._nodes.intend(spec, self.labels, self.settings.limits)
+        return self._machine.take(self._nodes.facts(spec.id), f"{spec.owner}/{spec.request or spec.id}", self.settings.first_id)
 
     def _order(self, spec: NodeSpec, tree: Path, user: _User, place: namespace_network.Place, host_key: asyncssh.SSHKey) -> dict[str, Any]:
         hostname = spec.hostname or spec.id
@@ -234,7 +194,7 @@ class NamespaceProvider:
         }
 
     async def _wait(self, node_id: str, place: namespace_network.Place) -> None:
-        process = Process.read(self._directory / node_id / "process.json")
+        process = self._nodes.process(node_id)
         if process is None:
             raise LaunchFailed("its first process was not recorded")
         ended = asyncio.create_task(process.ended())
@@ -249,44 +209,17 @@ class NamespaceProvider:
                 task.cancel()
             await asyncio.gather(ended, answers, return_exceptions=True)
 
-    def _console(self, node_id: str) -> str:
+    def _give_back(self, facts: Path) -> None:
         try:
-            with (self._directory / node_id / "log").open("rb") as log:
-                log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_BYTES))
-                return log.read().decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+            self._machine.give_back(facts)
+        except subprocess.SubprocessError as problem:
+            raise DestroyFailed(f"the network of node {facts.stem} cannot be removed: {problem}") from problem
 
     async def destroy(self, node_id: str) -> None:
-        facts = read_facts(self._path(node_id, "json"))
-        if not facts:
-            return
-        write_atomically(self._path(node_id, "json"), facts | {"destroyed": True})
-        process = Process.read(self._directory / node_id / "process.json")
-        if process is not None:
-            await asyncio.to_thread(process.kill)  # a launch that is waiting for it ends at once
-        async with exclusive(self._path(node_id, "lock")):
-            await asyncio.to_thread(self._remove, node_id)
-            self._path(node_id, "lock").unlink(missing_ok=True)
-
-    def _remove(self, node_id: str) -> None:
-        """Everything of the node, its facts last. Only while its lock is held."""
-        directory = self._directory / node_id
-        process = Process.read(directory / "process.json")
-        if process is not None and not process.kill():
-            raise DestroyFailed(f"process {process.pid} of node {node_id} does not end")
-        try:
-            remove_tree(directory) if directory.exists() else None
-            self._machine.give_back(self._path(node_id, "json"))
-        except OSError as problem:
-            raise DestroyFailed(f"{problem.filename or directory} cannot be removed: {problem.strerror}") from problem
-        except subprocess.SubprocessError as problem:
-            raise DestroyFailed(f"the network of node {node_id} cannot be removed: {problem}") from problem
-        self._path(node_id, "json").unlink(missing_ok=True)
+        await self._nodes.destroy(node_id)
 
     async def owned(self, owner: str) -> tuple[str, ...]:
-        facts = ((marker.stem, read_facts(marker)) for marker in self._directory.glob("*.json"))
-        return tuple(sorted(name for name, found in facts if found.get("owner") == owner))
+        return self._nodes.owned(owner)
 
     async def upload_image(self, image: ImageFile) -> str:
         async def unpack(place: Path) -> None:
