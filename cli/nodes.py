@@ -13,9 +13,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cli.options import CONFIG, ConfigOption
+from headgate.node_allocation import in_order
 from headgate.node_estimates import Life, Waiting, estimates
 from headgate.node_pools import pools_of
-from headgate.node_allocation import in_order
 from headgate.nodes import NodeState, Request, Size
 from headgate.problems import Problem
 from headgate.settings import Settings

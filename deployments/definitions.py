@@ -63,6 +63,12 @@ DEFINITIONS = (
         "*/5 * * * *",
     ),
     Definition(
+        "ready-nodes",
+        "flows.ready_nodes:ready_nodes",
+        "changes",
+        "Keeps nodes of some labels ready ahead of requests.",
+    ),
+    Definition(
         "build-image",
         "flows.build_image:build_image",
         "images",

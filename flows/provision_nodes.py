@@ -1,6 +1,6 @@
 """The provision-nodes flow: one build's nodes, from the request to machines that can be logged in to.
 
-Which provider serves the request is decided by `headgate.nodes` in a pass over all requests; this flow carries out what was decided for
+Which provider serves the request is decided by `headgate.node_allocation` in a pass over all requests; this flow carries out what was decided for
 its own: it launches the nodes, each as a task, and waits until the request is complete or refused. Whatever it launched and nobody got is
 recorded and goes away, here or by housekeeping.
 """
@@ -21,8 +21,9 @@ from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSp
 from providers.registry import offer
 from tasks.effects import effect
 from tasks.image_boots import image_for, launch_watched
-from tasks.node_keys import hand_over
+from tasks.node_keys import hand_over, launched_ahead
 from tasks.node_store import NodeStore, StoredNode, request_topic
+from tasks.ready_pools import fill_soon
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
 
@@ -175,10 +176,13 @@ async def provision_nodes(request_id: str, build_name: str, public_key: str) -> 
                     raise NodeFailure(request.reason if request and request.state == "failed" else "the request was withdrawn")
                 nodes = await this.nodes.nodes_of(request_id)
                 if request.state == "fulfilled":
+                    taken = any(launched_ahead(this.settings.state, node.id) for node in nodes)
                     if not await _hand_over(this, nodes, public_key):
                         await decide(this)
                         continue
                     await this.nodes.use(request_id)
+                    if taken:
+                        await fill_soon(this, f"after {build_name}", request_id)
                     return _in_order(request.labels, nodes)
                 for node in nodes:
                     if node.state == "building" and node.id not in launches:

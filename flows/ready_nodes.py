@@ -1,6 +1,7 @@
 """The ready-nodes flow: keep nodes of some labels ready ahead of requests.
 
-Runs one at a time: who finds another at it leaves the pools to that one. It is started when a pool gave a node away and by housekeeping.
+Runs one at a time: who finds another at it leaves the pools to that one, which looks again before it ends. It is started when a pool gave a
+node away, when Headgate starts (the configuration may be another one), and by housekeeping.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ async def ready_nodes() -> str:
     if lease is None:
         return "somebody else is at it"
     try:
-        launched = await this.nodes.fill_pools(pools_of(this.settings.labels), await offers(this), new_id)
-        problems = [problem for problem in await asyncio.gather(*(_launch(this, node) for node in launched)) if problem]
+        launched, problems = 0, list[str]()
+        while not problems and (missing := await this.nodes.fill_pools(pools_of(this.settings.labels), await offers(this), new_id)):
+            problems = [problem for problem in await asyncio.gather(*(_launch(this, node) for node in missing)) if problem]
+            launched += len(missing) - len(problems)
         left = [node for node in await this.nodes.nodes_of("") if node.state in (NodeState.DELETING, NodeState.FAILED)]
         for node in left:
             await forget_key(this.settings.state, this.home, node.id)
@@ -58,7 +61,7 @@ async def ready_nodes() -> str:
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(outcome, DestroyFailed):
                 raise outcome
-        told = f"{len(launched) - len(problems)} of {len(launched)} nodes launched, {len(left)} destroyed"
+        told = f"{launched} nodes launched, {len(problems)} failed, {len(left)} destroyed"
         return f"{told}: {problems[0]}" if problems else told
     finally:
         await lease.release()

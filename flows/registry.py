@@ -11,11 +11,12 @@ from flows.build_image import build_image
 from flows.gerrit_trigger import gerrit_trigger
 from flows.housekeeping import housekeeping
 from flows.provision_nodes import provision_nodes
+from flows.ready_nodes import ready_nodes
 from flows.run_job import run_job
 from flows.upload_image import upload_image
 
 FLOWS: Mapping[str, Flow[..., Any]] = {
-    flow.name: flow for flow in (gerrit_trigger, run_job, provision_nodes, housekeeping, build_image, upload_image)
+    flow.name: flow for flow in (gerrit_trigger, run_job, provision_nodes, ready_nodes, housekeeping, build_image, upload_image)
 }
 
 POOLS: Mapping[str, str] = {

@@ -30,8 +30,9 @@ from services.reconciler import Reconciler
 from services.turns import Turns
 from tasks.connections import ConnectionProblem
 from tasks.database import Lease
+from tasks.ready_pools import fill_soon
 from tasks.runtime import Runtime
-from tasks.store import FACTS
+from tasks.store import FACTS, new_id
 
 logger = logging.getLogger("headgate.scheduler")
 
@@ -64,6 +65,7 @@ class Scheduler:
         try:
             await self._known.read_layouts()
             await self.reconciler.look()
+            await fill_soon(self._runtime, "at the start", new_id())
             loops: list[asyncio.Task[Any]] = [
                 asyncio.create_task(self._hearing.listen(connection), name=f"events of {name}")
                 for name, connection in self._runtime.connections.items()

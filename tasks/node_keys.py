@@ -32,6 +32,11 @@ async def make_key(state: Path, home: Home | None, node_id: str) -> str:
     return asyncssh.read_private_key(path).export_public_key().decode().strip()
 
 
+def launched_ahead(state: Path, node_id: str) -> bool:
+    """Whether the node has a key of its own: it was launched ahead of any build and not handed over yet."""
+    return _path(state, node_id).exists()
+
+
 def _write(path: Path, private: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f".{path.name}.new")
