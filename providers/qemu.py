@@ -25,10 +25,10 @@ from providers import qemu_machine
 from providers.base import ImageFile, Isolation, LaunchFailed, Node, NodeSpec
 from providers.local_images import LocalImages, run
 from providers.local_nodes import LocalNodes
-from providers.qemu_machine import SAVED_MAC, Machine
+from providers.qemu_machine import SAVED_MAC, Machine, Network
 from providers.qemu_saved import GRACE_SECONDS, SavedMachines, Shape, go_on, obeys_or_boots
 from providers.qemu_settings import QemuLabel, QemuSettings
-from providers.qemu_vm import Identity, Vm, guest, ssh_port
+from providers.qemu_vm import Identity, Vm, guest
 from providers.ssh import LoginFailed, host_keys, wait_for_banner
 
 LOOPBACK = "127.0.0.1"
@@ -61,7 +61,7 @@ class QemuProvider:
         label = self._by_name.get(spec.label)
         if label is None:
             raise LaunchFailed(f"provider {self.name} has no label {spec.label}")
-        qemu_machine.check_programs()
+        qemu_machine.check_programs(self.settings.internet)
         accelerator = qemu_machine.choose(self.settings.accelerator)
         image = label.file or (Path(spec.image) if spec.image else None)
         if image is None:
@@ -102,18 +102,22 @@ class QemuProvider:
         )
 
     async def _start(self, spec: NodeSpec, label: QemuLabel, shape: Shape, identity: Identity, saved: Path | None, lock: int) -> Node:
-        vm, machine = Vm(self._nodes.place(spec.id)), shape.machine
+        group = qemu_machine.group(spec.owner, spec.request or spec.id)
+        port = qemu_machine.free_port() if self.settings.internet else 0
+        vm = Vm(self._nodes.place(spec.id), Network(group, identity.mac, self.settings.internet, port))
+        machine = shape.machine
         meta = qemu_machine.meta_data(identity.hostname, identity.public_key)
         network = qemu_machine.network_data(identity.mac, identity.address, identity.netmask)
         size, _ = await asyncio.gather(
             qemu_machine.overlay(vm.directory / "disk.qcow2", saved / "disk.qcow2" if saved else shape.image, 0 if saved else shape.disk),
             qemu_machine.config_drive(vm.directory / "config.iso", meta, network),
         )
-        words = machine.arguments() + qemu_machine.networks(_group(spec), identity.mac, self.settings.internet)
         largest = qemu_machine.largest_file(size, machine)
+        words = [*machine.arguments(), *qemu_machine.without_root(await qemu_machine.version(), f"{spec.owner}/{spec.id}")]
         if saved is None:
             await vm.start([*words, *machine.memory()], largest, lock)
-            port, known = await vm.unless_it_ends(self._boot(vm, identity))
+            grace = 0.0 if self.settings.resume else GRACE_SECONDS  # whoever wants to resume knows already that this image cannot
+            port, known = await vm.unless_it_ends(self._boot(vm, identity, grace))
         else:
             port, known = await self._go_on(vm, identity, words, largest, machine, saved, lock)
         return Node(
@@ -132,12 +136,12 @@ class QemuProvider:
             attributes=dict(self.settings.node_attributes),
         )
 
-    async def _boot(self, vm: Vm, identity: Identity) -> tuple[int, tuple[str, ...]]:
+    async def _boot(self, vm: Vm, identity: Identity, grace: float) -> tuple[int, tuple[str, ...]]:
         """The port, and the host keys: those that the guest was given, or else what its server shows, at a port where QEMU's process alone
         can answer."""
         async with guest(vm) as told:
             order = identity.order()
-            obeyed = await obeys_or_boots(vm, told, order, self.settings.boot_timeout, GRACE_SECONDS)
+            obeyed = await obeys_or_boots(vm, told, order, self.settings.boot_timeout, grace)
         port = await vm.ssh_port()
         await wait_for_banner(LOOPBACK, port, self.settings.boot_timeout)
         if obeyed:
@@ -164,9 +168,10 @@ class QemuProvider:
             stack.callback(sending.cancel)
 
             async def arrive() -> int:
-                async with vm.monitor() as monitor, guest(vm) as told:
-                    await go_on(monitor, state)
-                    port = await ssh_port(monitor)
+                async with guest(vm) as told:
+                    async with vm.monitor() as monitor:
+                        await go_on(monitor, state)
+                    port = await vm.ssh_port()
                     await told.become(identity)
                     await wait_for_banner(LOOPBACK, port, self.settings.resume_timeout)
                     return port
@@ -196,12 +201,6 @@ class QemuProvider:
 
     async def close(self) -> None:
         return
-
-
-def _group(spec: NodeSpec) -> str:
-    """Address and port to which nodes of one request, and no others, multicast their packets: 36 bits of a digest."""
-    digest = hashlib.sha256(f"{spec.owner}/{spec.request or spec.id}".encode()).digest()
-    return f"239.{digest[0]}.{digest[1]}.{digest[2]}:{32768 + int.from_bytes(digest[3:5], 'big') % 28000}"
 
 
 async def _send(state: Path, channel: socket.socket) -> None:

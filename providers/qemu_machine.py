@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import platform
 import shutil
+import socket
 import struct
+import subprocess
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,8 +47,7 @@ class Machine:
     boot: Boot = Boot()
 
     def arguments(self) -> list[str]:
-        processor = ("kvm", "host") if self.accelerator == "kvm" else ("tcg,thread=multi", "max")
-        words = [program(), "-machine", "q35,memory-backend=ram", "-accel", processor[0], "-cpu", processor[1]]
+        words = [program(), "-machine", "q35,memory-backend=ram", *processor_arguments(self.accelerator)]
         words += ["-smp", str(self.cores), "-m", str(self.ram), "-nodefaults", "-no-user-config", "-display", "none"]
         words += ["-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny", "-device", "virtio-rng-pci"]
         words += ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
@@ -67,28 +68,66 @@ class Machine:
         return ["-object", f"memory-backend-file,id=ram,size={self.ram}M,mem-path={path},share={'on' if shared else 'off'}"]
 
 
-def networks(group: str, mac: str, internet: bool) -> list[str]:
-    """The outside, with a port of the loopback interface (the kernel chooses it) for SSH; and the request's other nodes, whose packets are
-    multicast to `group` (`ADDRESS:PORT`) on the loopback interface."""
-    outside = f"user,id=outside,hostfwd=tcp:127.0.0.1:0-:22,restrict={'off' if internet else 'on'}"
-    request = f"socket,id=request,mcast={group},localaddr=127.0.0.1"
-    return [
-        *("-netdev", outside, "-device", f"virtio-net-pci,netdev=outside,romfile=,mac={OUTSIDE_MAC}"),
-        *("-netdev", request, "-device", f"virtio-net-pci,netdev=request,romfile=,mac={mac}"),
-    ]
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a machine is connected to. `group` (`ADDRESS:PORT`) is where its request's nodes multicast their packets to on the loopback
+    interface; `mac` is its own there. `port` of the loopback interface leads to its SSH server.
+
+    With `internet` (and a `port` that is free) it reaches what this machine reaches, but no service on the loopback interface: passt sees
+    to that, while QEMU's own network cannot but let guests in there. Without, it reaches nothing, and the kernel chooses the port.
+    """
+
+    group: str
+    mac: str
+    internet: bool
+    port: int = 0
+
+    def arguments(self) -> list[str]:
+        outside = "socket,id=outside,fd={network}" if self.internet else "user,id=outside,hostfwd=tcp:127.0.0.1:0-:22,restrict=on"
+        return [
+            *("-netdev", outside, "-device", f"virtio-net-pci,netdev=outside,romfile=,mac={OUTSIDE_MAC}"),
+            *("-netdev", f"socket,id=request,mcast={self.group},localaddr=127.0.0.1"),
+            *("-device", f"virtio-net-pci,netdev=request,romfile=,mac={self.mac}"),
+        ]
+
+    def program(self) -> list[str]:
+        """Addresses are those of QEMU's own network, so that a machine saved on the one goes on on the other."""
+        if not self.internet:
+            return []
+        words = ["passt", "--foreground", "--quiet", "--ipv4-only", "--no-map-gw", "--fd", "{network}", "--mtu", "1500"]
+        words += ["--address", "10.0.2.15", "--netmask", "24", "--gateway", "10.0.2.2", "--mac-addr", "52:55:0a:00:02:02"]
+        return [*words, "--dns-forward", "10.0.2.3", "--udp-ports", "none", "--tcp-ports", f"127.0.0.1/{self.port}:22"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def group(*names: str) -> str:
+    """Address and port for those that have these names in common, and no others: 38 bits of a digest."""
+    digest = hashlib.sha256("/".join(names).encode()).digest()
+    return f"239.{digest[0]}.{digest[1]}.{digest[2]}:{32768 + int.from_bytes(digest[3:5], 'big') % 28000}"
+
+
+def processor_arguments(accelerator: Literal["kvm", "tcg"]) -> list[str]:
+    return ["-accel", "kvm", "-cpu", "host"] if accelerator == "kvm" else ["-accel", "tcg,thread=multi", "-cpu", "max"]
 
 
 def program() -> str:
     return f"qemu-system-{platform.machine()}"
 
 
-def check_programs() -> None:
+def check_programs(internet: bool) -> None:
     """Raises `LaunchFailed` naming what is not installed."""
     if platform.machine() != "x86_64":
         raise LaunchFailed(f"driver qemu starts machines of x86_64 only, and this one is {platform.machine()}")
     for needed, package in ((program(), "qemu-system-x86"), ("qemu-img", "qemu-utils")):
         if shutil.which(needed) is None:
             raise LaunchFailed(f"{needed} is not installed, which driver qemu needs (Debian's package {package})")
+    if internet and shutil.which("passt") is None:
+        raise LaunchFailed("passt is not installed, which driver qemu needs for nodes on the internet: install it, or set internet: false")
 
 
 def accelerated() -> bool:
@@ -111,14 +150,22 @@ def choose(accelerator: Accelerator) -> Literal["kvm", "tcg"]:
 
 @cache
 def _version(path: str, _modified: int) -> str:
-    import subprocess  # once per program
-
     return subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
 
 
 async def version() -> str:
     path = shutil.which(program()) or program()
     return await asyncio.to_thread(_version, path, Path(path).stat().st_mtime_ns)
+
+
+def without_root(version: str, name: str) -> list[str]:
+    """Where Headgate is root, QEMU becomes a user that nobody else is (by a digest of `name`) once its files are open: who breaks out of a
+    guest is nobody here."""
+    if os.geteuid() != 0:
+        return []
+    number = 2_000_000_000 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 100_000_000
+    major = int(version.partition("version ")[2].partition(".")[0])
+    return ["-run-with", f"user={number}:{number}"] if major >= 9 else ["-runas", f"{number}:{number}"]
 
 
 def processor() -> str:
@@ -198,7 +245,3 @@ async def run(*command: str) -> None:
 def largest_file(disk_bytes: int, machine: Machine) -> int:
     """What the process may write into one file: its disk with qcow2's own tables, its memory; a console cannot fill more than that."""
     return max(disk_bytes + (disk_bytes >> 4), machine.ram << 20) + (256 << 20)
-
-
-def words(*parts: Sequence[str]) -> list[str]:
-    return [word for part in parts for word in part]

@@ -24,8 +24,8 @@ from qemu.qmp import QMPClient
 from providers import qemu_machine
 from providers.base import LaunchFailed
 from providers.local import read_facts, remove_tree, write_atomically
-from providers.locks import exclusive
-from providers.qemu_machine import SAVED_MAC, Machine
+from providers.locks import Process, exclusive
+from providers.qemu_machine import SAVED_MAC, Machine, Network
 from providers.qemu_vm import Guest, Vm, guest
 from providers.ssh import wait_for_banner
 
@@ -91,12 +91,11 @@ class SavedMachines:
         work.rename(place)
 
     async def _boot_and_save(self, shape: Shape, work: Path, lock: int) -> None:
-        vm, machine = Vm(work), shape.machine
+        nobody = qemu_machine.group(str(work), "saving")  # a network for one
+        vm, machine = Vm(work, Network(nobody, SAVED_MAC, internet=False)), shape.machine
         drive = qemu_machine.config_drive(work / "config.iso", qemu_machine.meta_data("image"), qemu_machine.network_data())
         size, _ = await asyncio.gather(qemu_machine.overlay(work / "disk.qcow2", shape.image, shape.disk), drive)
         words = machine.arguments() + machine.memory("memory", shared=True)
-        # nobody else is in that group: it is for one machine that speaks to nobody
-        words += qemu_machine.networks("239.255.72.71:7271", SAVED_MAC, internet=False)
         await vm.start(words, qemu_machine.largest_file(size, machine), lock)
         await vm.unless_it_ends(self._prepare(vm))
         await vm.unless_it_ends(_save(vm))
@@ -126,23 +125,23 @@ class SavedMachines:
 
 
 async def obeys_or_boots(vm: Vm, told: Guest, order: dict[str, Any], boot_seconds: float, grace: float) -> bool:
-    """Whether the guest obeys; False when its SSH server answers and `grace` seconds later nothing has taken the order. Raises
-    `LaunchFailed`."""
+    """Whether the guest obeys; False when its SSH server answers and `grace` seconds later it has not begun to. Raises `LaunchFailed`."""
     obeys = asyncio.create_task(told.obey(order))
+    begins = asyncio.create_task(told.began.wait())
     boots = asyncio.create_task(_boots(await vm.ssh_port(), boot_seconds))
     try:
-        await asyncio.wait((obeys, boots), return_when=asyncio.FIRST_COMPLETED)
-        if not obeys.done():
+        await asyncio.wait((obeys, begins, boots), return_when=asyncio.FIRST_COMPLETED)
+        if not obeys.done() and not begins.done():
             boots.result()
-            await asyncio.wait((obeys,), timeout=grace)
-        if not obeys.done():
+            await asyncio.wait((obeys, begins), timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        if not obeys.done() and not begins.done():
             return False
-        obeys.result()
+        await obeys
         return True
     finally:
-        for task in (obeys, boots):
+        for task in (obeys, begins, boots):
             task.cancel()
-        await asyncio.gather(obeys, boots, return_exceptions=True)
+        await asyncio.gather(obeys, begins, boots, return_exceptions=True)
 
 
 async def _boots(port: int, seconds: float) -> None:
@@ -182,8 +181,8 @@ async def _save(vm: Vm) -> None:
 
 
 def _kill(directory: Path) -> None:
-    if (directory / "process.json").exists():
-        Vm(directory).process.kill()
+    if (process := Process.read(directory / "process.json")) is not None:
+        process.kill()
 
 
 def _flush(directory: Path) -> None:

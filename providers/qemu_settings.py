@@ -49,7 +49,7 @@ class QemuSettings(LimitedSettings):
     labels: tuple[QemuLabel, ...] = Field(min_length=1)
     directory: Path | None = None
     accelerator: Accelerator = "auto"
-    resume: bool = False
+    resume: bool = True
     internet: bool = True
     network: IPv4Network = IPv4Network("10.214.0.0/24")
     boot_timeout: float = Field(default=300, gt=0)

@@ -19,6 +19,7 @@ from qemu.qmp import QMPClient, QMPError
 
 from providers.base import LaunchFailed
 from providers.locks import Process
+from providers.qemu_machine import Network
 
 _STARTER = Path(__file__).with_name("qemu_start.py")
 _FORWARD = "HOST_FORWARD"
@@ -56,8 +57,9 @@ class Identity:
 class Vm:
     """The machine whose files are in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, network: Network) -> None:
         self.directory = directory
+        self.network = network
 
     @property
     def process(self) -> Process:
@@ -71,7 +73,7 @@ class Vm:
         """Raises `LaunchFailed` when the program cannot be started; what QEMU itself complains of shows by its end."""
         starter = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(_STARTER), str(self.directory), str(lock), str(largest_file)),
-            *command,
+            *(*self.network.program(), "--", *command, *self.network.arguments()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -126,17 +128,15 @@ class Vm:
 
     async def ssh_port(self) -> int:
         """The port of the loopback interface that leads to the guest's SSH server."""
+        if self.network.port:
+            return self.network.port
         async with self.monitor() as monitor:
-            return await ssh_port(monitor)
-
-
-async def ssh_port(monitor: QMPClient) -> int:
-    said: Any = await monitor.execute("human-monitor-command", {"command-line": "info usernet"})
-    for line in str(said).splitlines():
-        fields = line.split()
-        if fields and _FORWARD in fields[0]:
-            return int(fields[3])
-    raise LaunchFailed("QEMU forwards no port to the guest's SSH server")
+            said: Any = await monitor.execute("human-monitor-command", {"command-line": "info usernet"})
+        for line in str(said).splitlines():
+            fields = line.split()
+            if fields and _FORWARD in fields[0]:
+                return int(fields[3])
+        raise LaunchFailed("QEMU forwards no port to the guest's SSH server")
 
 
 class Guest:
@@ -145,20 +145,30 @@ class Guest:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.began = asyncio.Event()
 
     async def obey(self, order: Mapping[str, Any]) -> None:
         """Waits for as long as it takes the program to be there and to obey. Raises `LaunchFailed`."""
         self._writer.write(json.dumps(order).encode() + b"\n")
         await self._writer.drain()
+        said = await self._answer()
+        self.began.set()
+        if said.get("begun"):
+            said = await self._answer()
+        if said.get("done") is not True:
+            raise LaunchFailed(f"the guest cannot {order['do']}: {str(said.get('failed'))[:500]}")
+
+    async def _answer(self) -> dict[str, Any]:
         line = await self._reader.readline()
         if not line:
             raise LaunchFailed("QEMU closed the port that tells the guest who it is")
         try:
             said = json.loads(line)
         except ValueError:
-            raise LaunchFailed("the guest answers what is no answer to the order who it is") from None
-        if not isinstance(said, dict) or said.get("done") is not True:
-            raise LaunchFailed(f"the guest cannot {order['do']}: {str(said)[:500]}")
+            said = None
+        if not isinstance(said, dict):
+            raise LaunchFailed("the guest answers what is no answer to the order who it is")
+        return said
 
     async def become(self, identity: Identity) -> None:
         await self.obey(identity.order())

@@ -86,7 +86,7 @@ def tree() -> Path:
     if shutil.which("mmdebstrap") is None:
         pytest.skip("mmdebstrap is not installed")
     CACHE.parent.mkdir(parents=True, exist_ok=True)
-    with (CACHE.parent / "test-machine.lock").open("w") as lock:
+    with CACHE.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (CACHE / "tree").exists():
             _make(CACHE / "partial")
@@ -110,7 +110,7 @@ async def namespace_node(directory: Path, label: str = "debian-12") -> AsyncIter
 def disk() -> tuple[Path, Path, Path]:
     """A qcow2 with the tree as one file system labelled `root` and no boot loader; the kernel and the initramfs to boot it with."""
     files = tree()
-    with (CACHE.parent / "test-machine.lock").open("w") as lock:
+    with CACHE.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         image = CACHE / "disk.qcow2"
         if not image.exists():

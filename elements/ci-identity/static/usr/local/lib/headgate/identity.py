@@ -1,8 +1,8 @@
 """Gives this machine its identity, as whoever started it says: host name, machine id, SSH host key, the user's key, randomness, time.
 
 Headgate's driver `qemu` saves a machine that has booted and starts others from it, each of them a clone until it has been told who it is.
-It is told on a serial port that only QEMU's process has the other end of, in lines of JSON, each answered by a line: `{"done": true}`
-or `{"failed": "why"}`.
+It is told on a serial port that only QEMU's process has the other end of, in lines of JSON, each answered by two lines: `{"begun": true}`,
+then `{"done": true}` or `{"failed": "why"}`.
 
 `prepare`: wait for the end of the boot, then stop and forget what knows who this machine is; it is saved next.
 `become`: be the machine that the order describes. `clock`: the time, and the end of this program.
@@ -26,7 +26,7 @@ ADD_ENTROPY, RESEED = 0x40085203, 0x5207
 SET_FLAGS, SET_ADDRESS, SET_NETMASK, SET_HARDWARE_ADDRESS = 0x8914, 0x8916, 0x891C, 0x8924
 UP, ETHERNET, BIND = 0x1, 1, 4096
 SSH_UNITS = ("ssh.socket", "sshd.socket", "ssh.service", "sshd.service")
-BOOT_SECONDS = 300
+BOOT_SECONDS = 900
 NOBODY_CONNECTED_SECONDS = 0.02
 """Until the port is read again: while nobody has its other end, reading it ends at once."""
 
@@ -73,6 +73,7 @@ class Machine:
             time.sleep(1)
         self.ssh_units = ssh_units()
         systemctl("stop", *self.ssh_units)
+        systemctl("reset-failed")  # without host keys the server may have failed too often to be started again
         forget_host_keys()
         if os.path.exists("/var/lib/systemd/random-seed"):
             os.unlink("/var/lib/systemd/random-seed")
@@ -94,6 +95,8 @@ class Machine:
         write("/etc/ssh/ssh_host_ed25519_key.pub", host_key_public + "\n")
         self.admit(username, public_key)
         started = systemctl("start", *self.ssh_units)
+        if started.returncode and systemctl("reset-failed", *self.ssh_units).returncode == 0:
+            started = systemctl("start", *self.ssh_units)
         if started.returncode:
             raise OSError(f"the SSH server does not start: {run('/usr/sbin/sshd', '-t').stdout.strip() or started.stdout.strip()}")
 
@@ -160,11 +163,23 @@ def lines(port):
         yield from whole
 
 
+def say(port, what):
+    os.write(port, json.dumps(what).encode() + b"\n")
+
+
+def ready():
+    """Tell systemd, so that an SSH server which answers says that this program takes orders."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1))
+
+
 def main():
     port = os.open(PORT, os.O_RDWR)
     machine = Machine()
+    ready()
     orders = {"prepare": machine.prepare, "become": machine.become, "clock": machine.clock}
     for line in lines(port):
+        say(port, {"begun": True})
         said = {"done": True}
         try:
             order = json.loads(line)
@@ -172,7 +187,7 @@ def main():
             orders[what](**order)
         except (KeyError, TypeError, ValueError, OSError) as problem:
             said = {"failed": str(problem) or type(problem).__name__}
-        os.write(port, json.dumps(said).encode() + b"\n")
+        say(port, said)
         if what == "clock":
             # the journal is kept by machine id, and its daemon still has the old one
             systemctl("--no-block", "restart", "systemd-journald.service")
