@@ -1,8 +1,8 @@
 """The provision-nodes flow: one build's nodes, from the request to machines that can be logged in to.
 
-Which provider serves the request is decided by `headgate.node_allocation` in a pass over all requests; this flow carries out what was decided for
-its own: it launches the nodes, each as a task, and waits until the request is complete or refused. Whatever it launched and nobody got is
-recorded and goes away, here or by housekeeping.
+Which provider serves the request is decided by `headgate.node_allocation` in a pass over all requests; this flow carries out what was
+decided for its own: it launches the nodes, each as a task, and waits until the request is complete or refused. Whatever it launched and
+nobody got is recorded and goes away, here or by housekeeping.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class QemuProvider:
             self.name, self._directory, ("process.json", f"{SAVING}/process.json"), (f"{SAVING}/console.log", "console.log", "qemu.log")
         )
         self._images = LocalImages(self._directory / "images")
-        self._saved = SavedMachines(self._directory / "saved", settings.boot_timeout)
+        self._saved = SavedMachines(self._directory / "saved", settings.boot_timeout, settings.internet)
 
     async def capacity(self) -> Capacity:
         return self.settings.limits
@@ -113,7 +113,7 @@ class QemuProvider:
             qemu_machine.config_drive(vm.directory / "config.iso", meta, network),
         )
         largest = qemu_machine.largest_file(size, machine)
-        words = [*machine.arguments(), *qemu_machine.without_root(await qemu_machine.version(), f"{spec.owner}/{spec.id}")]
+        words = machine.arguments()
         if saved is None:
             await vm.start([*words, *machine.memory()], largest, lock)
             grace = 0.0 if self.settings.resume else GRACE_SECONDS  # whoever wants to resume knows already that this image cannot

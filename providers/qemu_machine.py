@@ -91,7 +91,7 @@ class Network:
         ]
 
     def program(self) -> list[str]:
-        """Addresses are those of QEMU's own network, so that a machine saved on the one goes on on the other."""
+        """What is outside, with the addresses of QEMU's own network."""
         if not self.internet:
             return []
         words = ["passt", "--foreground", "--quiet", "--ipv4-only", "--no-map-gw", "--fd", "{network}", "--mtu", "1500"]
@@ -156,16 +156,6 @@ def _version(path: str, _modified: int) -> str:
 async def version() -> str:
     path = shutil.which(program()) or program()
     return await asyncio.to_thread(_version, path, Path(path).stat().st_mtime_ns)
-
-
-def without_root(version: str, name: str) -> list[str]:
-    """Where Headgate is root, QEMU becomes a user that nobody else is (by a digest of `name`) once its files are open: who breaks out of a
-    guest is nobody here."""
-    if os.geteuid() != 0:
-        return []
-    number = 2_000_000_000 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 100_000_000
-    major = int(version.partition("version ")[2].partition(".")[0])
-    return ["-run-with", f"user={number}:{number}"] if major >= 9 else ["-runas", f"{number}:{number}"]
 
 
 def processor() -> str:

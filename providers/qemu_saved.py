@@ -58,14 +58,17 @@ class Shape:
 
 
 class SavedMachines:
-    def __init__(self, directory: Path, boot_seconds: float) -> None:
+    """With `internet` machines are saved that have it: QEMU's own network, which others have, is part of what it saves."""
+
+    def __init__(self, directory: Path, boot_seconds: float, internet: bool) -> None:
         self._directory = directory
+        self._internet = internet
         self._boot_seconds = boot_seconds
 
     async def get(self, shape: Shape, work: Path, lock: int) -> Path | None:
         """The directory of the saved machine, made in `work` (which must be in the same file system) if there is none yet; None when the
         image's machines cannot be saved. Raises `LaunchFailed` when the image does not boot."""
-        facts = shape.facts(await qemu_machine.version())
+        facts = shape.facts(await qemu_machine.version()) | {"internet": self._internet}
         place = self._directory / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:20]
         if not (place / FACTS).exists():
             async with exclusive(self._directory / f"{place.name}.lock"):
@@ -92,7 +95,8 @@ class SavedMachines:
 
     async def _boot_and_save(self, shape: Shape, work: Path, lock: int) -> None:
         nobody = qemu_machine.group(str(work), "saving")  # a network for one
-        vm, machine = Vm(work, Network(nobody, SAVED_MAC, internet=False)), shape.machine
+        port = qemu_machine.free_port() if self._internet else 0
+        vm, machine = Vm(work, Network(nobody, SAVED_MAC, self._internet, port)), shape.machine
         drive = qemu_machine.config_drive(work / "config.iso", qemu_machine.meta_data("image"), qemu_machine.network_data())
         size, _ = await asyncio.gather(qemu_machine.overlay(work / "disk.qcow2", shape.image, shape.disk), drive)
         words = machine.arguments() + machine.memory("memory", shared=True)

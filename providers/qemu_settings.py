@@ -50,7 +50,7 @@ class QemuSettings(LimitedSettings):
     directory: Path | None = None
     accelerator: Accelerator = "auto"
     resume: bool = True
-    internet: bool = True
+    internet: bool = False
     network: IPv4Network = IPv4Network("10.214.0.0/24")
     boot_timeout: float = Field(default=300, gt=0)
     resume_timeout: float = Field(default=60, gt=0)

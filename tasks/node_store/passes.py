@@ -1,4 +1,4 @@
-"""Passes: what the rules of `headgate.node_allocation` and `headgate.node_pools` decide is written down in the transaction that they decided in."""
+"""Passes: what `headgate.node_allocation` and `headgate.node_pools` decide is written down in the transaction that they decided in."""
 
 from __future__ import annotations
 
