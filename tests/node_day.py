@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from headgate.node_pools import Fill, Pool, keep_ready
 from headgate.node_allocation import PATIENCE, decide, in_order, share_fairly
+from headgate.node_pools import Fill, Pool, keep_ready
 from headgate.nodes import (
     PRECEDENCES,
     Capacity,
