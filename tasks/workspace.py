@@ -178,6 +178,7 @@ finish() {
     if [ "$4" = tag ]; then git checkout -q -f --detach "$3"; else git checkout -q -f -B "$2" "$3"; fi
     git clean -ffdxq
 }
+finished() { for one in $started; do wait "$one"; done; started=; }
 """
 
 
@@ -191,10 +192,14 @@ async def push_workspace(caches: Caches, checkouts: Sequence[Checkout], shell: N
     async with asyncio.TaskGroup() as pushes:
         for checkout in checkouts:
             pushes.create_task(_push(caches, checkout, shell, room))
-    calls = "".join(
-        f"finish {shlex.quote(one.path)} {shlex.quote(one.branch)} {one.commit} {'tag' if one.is_tag else 'branch'}\n" for one in checkouts
-    )
-    await shell.run(FINISH + calls)
+    ends = [
+        f"finish {shlex.quote(one.path)} {shlex.quote(one.branch)} {one.commit} {'tag' if one.is_tag else 'branch'} &\n"
+        'started="$started $!"\n'
+        for one in checkouts
+    ]
+    for start in range(PUSHES_AT_ONCE, len(ends), PUSHES_AT_ONCE):
+        ends[start] = f"finished\n{ends[start]}"
+    await shell.run(f"{FINISH}{''.join(ends)}finished\n")
     return True
 
 

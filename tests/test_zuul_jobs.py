@@ -71,7 +71,12 @@ async def test_a_job_from_its_workspace_to_its_uploaded_logs(tmp_path: Path, too
             ),
             nodes={"primary": node},
             private_key=private_key,
-            vars={"zuul_logserver_root": "/build/work/tmp/published", "zuul_log_url": "https://logs.example.org", "tox_envlist": "py3"},
+            vars={
+                "zuul_logserver_root": "/build/work/tmp/published",
+                "zuul_log_url": "https://logs.example.org",
+                "tox_envlist": "py3",
+                "nox_session": "tests",
+            },
         )
         outcome = await run_build(plan)
     console = workshop.console(plan)
