@@ -36,7 +36,7 @@ PLAYBOOK = """\
 
 class ImageBuilder(Installation):
     def __init__(self, directory: Path, providers: Sequence[dict[str, Any]], label: str) -> None:
-        self.directory, self.process, self._said_before = directory, None, 0
+        self.directory, self.process, self._said_before, self.prefect_auth = directory, None, 0, None
         directory.mkdir(parents=True)
         port = free_port()
         self.output = directory / "output"
