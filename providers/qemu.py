@@ -52,6 +52,8 @@ class QemuProvider:
             self.name, self._directory, ("process.json", f"{SAVING}/process.json"), (f"{SAVING}/console.log", "console.log", "qemu.log")
         )
         self._images = LocalImages(self._directory / "images")
+        # passt does not deliver to a guest that has not spoken yet, and one that goes on has no reason to speak first
+        self._resumes = settings.resume and not settings.internet
         self._saved = SavedMachines(self._directory / "saved", settings.boot_timeout, settings.internet)
 
     async def capacity(self) -> Capacity:
@@ -73,7 +75,7 @@ class QemuProvider:
             facts = self._nodes.intend(spec, self.labels, self.settings.limits, lambda: {"index": self._free_index(spec)})
             place = self._nodes.place(spec.id)
             place.mkdir(mode=0o700, exist_ok=True)
-            saved = await self._saved.get(shape, place / SAVING, lock) if self.settings.resume else None
+            saved = await self._saved.get(shape, place / SAVING, lock) if self._resumes else None
             identity = self._identity(spec, label, facts["index"], saved is not None)
             return await self._start(spec, label, shape, identity, saved, lock)
 
@@ -116,7 +118,7 @@ class QemuProvider:
         words = machine.arguments()
         if saved is None:
             await vm.start([*words, *machine.memory()], largest, lock)
-            grace = 0.0 if self.settings.resume else GRACE_SECONDS  # whoever wants to resume knows already that this image cannot
+            grace = 0.0 if self._resumes else GRACE_SECONDS  # whoever wants to resume knows already that this image cannot
             port, known = await vm.unless_it_ends(self._boot(vm, identity, grace))
         else:
             port, known = await self._go_on(vm, identity, words, largest, machine, saved, lock)

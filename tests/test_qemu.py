@@ -212,7 +212,7 @@ echo done
 
 
 class TestNetwork:
-    @pytest.mark.parametrize("internet", [True, False])
+    @pytest.mark.parametrize("internet", [pytest.param(True, marks=pytest.mark.image), False])
     async def test_a_node_reaches_no_service_on_the_loopback_interface(self, directory: Path, internet: bool) -> None:
         """Neither by the gateway's address nor by packets to 127.0.0.1 itself."""
         provider = registry.create(entry(directory, internet=internet), directory)
@@ -236,7 +236,9 @@ class TestNetwork:
         heard, _ = await asyncio.gather(log_in(other, f"{listen} || echo silence"), log_in(one, shout))
         assert heard == "silence"
 
-    async def test_nothing_of_a_node_runs_when_it_is_destroyed(self, provider: Provider) -> None:
+    @pytest.mark.image
+    async def test_nothing_of_a_node_runs_when_it_is_destroyed(self, directory: Path) -> None:
+        provider = registry.create(entry(directory, internet=True), directory)
         node = await provider.launch(spec())
         assert forwarders(node.port)
         await provider.destroy(node.id)
