@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import subprocess
 import sys
 import threading
@@ -30,12 +29,15 @@ def test_a_result_that_comes_before_the_sleep_is_not_slept_through(monkeypatch: 
 
 def test_ansible_still_waits_where_it_is_replaced() -> None:
     """In a process of its own, since it changes what Ansible imported."""
-    from ansible.plugins.strategy import StrategyBase
+    subprocess.run([sys.executable, "-c", REPLACED], check=True)
 
-    assert "time.sleep(C.DEFAULT_INTERNAL_POLL_INTERVAL)" in inspect.getsource(StrategyBase._wait_on_pending_results)
-    assert "self._results: deque" in inspect.getsource(StrategyBase.__init__)
-    script = (
-        "from tasks.ansible import waiting; waiting.install(); import ansible.plugins.strategy as used; "
-        "assert used.time.sleep is waiting.sleep and used.deque is waiting.Results"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
+
+REPLACED = """
+import inspect
+from ansible.plugins import strategy
+assert "time.sleep(C.DEFAULT_INTERNAL_POLL_INTERVAL)" in inspect.getsource(strategy.StrategyBase._wait_on_pending_results)
+assert "self._results: deque" in inspect.getsource(strategy.StrategyBase.__init__)
+from tasks.ansible import waiting
+waiting.install()
+assert strategy.time.sleep is waiting.sleep and strategy.deque is waiting.Results
+"""
