@@ -24,7 +24,9 @@ from headgate.problems import Problem
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Holds the tenant file and git/<project, / as _>.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Main = Annotated[str, typer.Option(help="Name of the tenant file.")]
-Source = Annotated[list[str] | None, typer.Option(help="A checkout, bare repository or directory: NAME=DIR; may be repeated.")]
+Source = Annotated[
+    list[str] | None, typer.Option(help="A checkout, bare repository or directory: NAME=DIR, or NAME@BRANCH=DIR; may be repeated.")
+]
 Hostname = Annotated[list[str] | None, typer.Option(help="A connection's canonical hostname: NAME=HOST.")]
 Overlay = Annotated[list[str] | None, typer.Option(help="A proposed branch: PROJECT@BRANCH=DIR; may be repeated.")]
 Files = Annotated[list[str] | None, typer.Option("--file", help="A file the change touches; may be repeated.")]
@@ -62,7 +64,7 @@ def check(
     try:
         for tenant in read_tenants(main):
             layout = world.tenant(tenant.name)
-            found[tenant.name] = [*layout.problems, *advice(layout)]
+            found[tenant.name] = [*world.sources.unread(tenant), *layout.problems, *advice(layout)]
     except (BadTenantFile, BadQuestion) as wrong:
         if as_json:
             _print_json({"error": str(wrong)})

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pygit2
+from pygit2.enums import RepositoryOpenFlag
 
 from headgate.configuration import Layout, SourceFile, Tenant, TenantProject, config_paths, load_layout
+from headgate.configuration.problems import Problem
 
 HOSTNAMES = {
     "gerrit": "review.example.com",
@@ -61,7 +63,7 @@ def _walk(repository: pygit2.Repository, tree: pygit2.Tree, prefix: str) -> Iter
 
 @dataclass(slots=True)
 class Sources:
-    """Where projects are: `root` in the layout of Zuul's fixtures, or `named` directories by project name."""
+    """Where projects are: `root` in the layout of Zuul's fixtures, or `named` directories by project, or by `project@branch`."""
 
     root: Path | None = None
     named: dict[str, Path] = field(default_factory=dict)
@@ -70,10 +72,29 @@ class Sources:
     def trees(self, project: TenantProject) -> dict[str, Tree]:
         """The branches of a project, nothing if it is nowhere."""
         canonical = f"{hostname_of(project.connection, self.hostnames)}/{project.name}"
-        directory = self.named.get(canonical) or self.named.get(project.name)
-        if directory is not None:
-            return _branches(directory)
-        return self._fixture(project.name) if self.root else {}
+        found: dict[str, Tree] = {}
+        for name in (project.name, canonical):
+            if name in self.named:
+                found |= _branches(self.named[name], project.load_branch)
+            found |= {key.removeprefix(f"{name}@"): Tree(directory) for key, directory in self.named.items() if key.startswith(f"{name}@")}
+        return found or (self._fixture(project.name) if self.root else {})
+
+    def unread(self, tenant: Tenant) -> list[Problem]:
+        """What of a tenant is not looked at, because no directory has it: an error if it is a config-project's only branch that counts."""
+        found = []
+        for project in tenant.projects:
+            trees = self.trees(project) if project.kinds else {project.load_branch: Tree(Path())}
+            if not trees:
+                message = f"no directory is given for it, nothing of it is read: say --source {project.name}=DIR"
+                found.append(Problem("warning", "Project Without Source", message, project.name))
+            elif project.trusted and project.load_branch not in trees:
+                branch, there = project.load_branch, ", ".join(sorted(trees))
+                message = (
+                    f"is read from its branch {branch} alone, which its directory has not (it has {there}): nothing of it is read. "
+                    f"Correct load-branch in the tenant file, or say --source {project.name}@{branch}=DIR"
+                )
+                found.append(Problem("error", "Branch Not Found", message, project.name))
+        return found
 
     def _fixture(self, name: str) -> dict[str, Tree]:
         assert self.root is not None
@@ -103,12 +124,13 @@ def read_tree(project: TenantProject, canonical: str, branch: str, tree: Tree) -
     return [SourceFile(canonical, branch, path, tree.text(path)) for path in config_paths(project, tree.paths())]
 
 
-def _branches(directory: Path) -> dict[str, Tree]:
-    """A repository's branches; of a checkout's own branch the working tree, so that edits are seen before they are committed."""
+def _branches(directory: Path, default: str) -> dict[str, Tree]:
+    """A repository's branches; of a checkout's own branch the working tree, so that edits are seen before they are committed.
+    A directory that is no repository itself (it may lie within one) is the branch `default`."""
     try:
-        repository = pygit2.Repository(str(directory))
+        repository = pygit2.Repository(str(directory), RepositoryOpenFlag.NO_SEARCH)
     except pygit2.GitError:
-        return {"master": Tree(directory)}
+        return {default: Tree(directory)}
     found: dict[str, Tree] = {}
     for prefix in ("refs/remotes/origin/", "refs/heads/"):
         for name in repository.references:
@@ -116,17 +138,17 @@ def _branches(directory: Path) -> dict[str, Tree]:
                 commit = repository.references[name].peel(pygit2.Commit)
                 found[name.removeprefix(prefix)] = Tree(directory, repository, str(commit.id))
     if not repository.is_bare:
-        current = "master" if repository.head_is_unborn or repository.head_is_detached else repository.head.shorthand
+        current = default if repository.head_is_unborn or repository.head_is_detached else repository.head.shorthand
         found[current] = Tree(directory)
     return found
 
 
 def named_sources(given: Iterable[str]) -> dict[str, Path]:
-    """`NAME=DIR` options as a mapping. Raises `ValueError` for what is not such."""
+    """`NAME=DIR` and `NAME@BRANCH=DIR` options as a mapping. Raises `ValueError` for what is not such."""
     found = {}
     for each in given:
         name, equals, directory = each.partition("=")
         if not equals or not Path(directory).is_dir():
-            raise ValueError(f'"{each}" is not NAME=DIR with an existing directory')
+            raise ValueError(f'"{each}" is not NAME=DIR or NAME@BRANCH=DIR with an existing directory')
         found[name] = Path(directory)
     return found

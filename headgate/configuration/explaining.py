@@ -9,6 +9,7 @@ from headgate.configuration.freezing import COMMIT_MESSAGE, FreezeFailed, matche
 from headgate.configuration.inheritance import MergedJob
 from headgate.configuration.layout import Layout
 from headgate.configuration.objects import Variant
+from headgate.configuration.problems import nearest
 from headgate.configuration.projects import Ref
 from headgate.configuration.regex import RegexTooSlow
 from headgate.configuration.stanza import Wrong
@@ -48,7 +49,7 @@ def explain(layout: Layout, ref: Ref, pipeline: str, ahead: Layout | None = None
     """Why no graph can be frozen ("" if one can), and each job of the project-pipeline. Raises `FreezeFailed` for an unknown pipeline."""
     state = layout.state
     if pipeline not in state.pipelines:
-        raise FreezeFailed(f'no pipeline "{pipeline}" in tenant "{state.tenant.name}"')
+        raise FreezeFailed(f'no pipeline "{pipeline}" in tenant "{state.tenant.name}"{nearest(pipeline, state.pipelines)}')
     graph, failure = JobGraph(), ""
     try:
         graph = layout.freeze(ref, pipeline, ahead)

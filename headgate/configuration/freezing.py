@@ -17,6 +17,7 @@ from headgate.configuration.freezing_graph import DEFAULT_ANSIBLE, Candidate, se
 from headgate.configuration.inheritance import MergedJob, deep_update
 from headgate.configuration.objects import Variant
 from headgate.configuration.pipelines import Pipeline
+from headgate.configuration.problems import nearest
 from headgate.configuration.projects import Ref
 from headgate.configuration.regex import Regex, RegexTooSlow
 from headgate.configuration.stanza import Wrong
@@ -82,7 +83,7 @@ def freeze(state: LayoutState, refs: tuple[Ref, ...], pipeline: str, ahead: Layo
     """The job graph of one change, or of all changes of a cycle. Raises `FreezeFailed`."""
     settings = state.pipelines.get(pipeline)
     if settings is None:
-        raise FreezeFailed(f'no pipeline "{pipeline}" in tenant "{state.tenant.name}"')
+        raise FreezeFailed(f'no pipeline "{pipeline}" in tenant "{state.tenant.name}"{nearest(pipeline, state.pipelines)}')
     try:
         return settle(*_candidates(state, refs, settings, ahead, False), state)
     except (Wrong, RegexTooSlow) as wrong:

@@ -124,6 +124,27 @@ def test_check_reads_repositories(tree: Path) -> None:
     assert "org/project/zuul.yaml:1:21 (main)" in said
 
 
+def test_directory_inside_a_repository_is_read_itself(tree: Path) -> None:
+    """As examples/ is: what lies around it is another project's."""
+    pygit2.init_repository(str(tree))
+    (tree / "main.yaml").write_text(
+        "- tenant: {name: example, source: {gerrit: {config-projects: [config: {load-branch: main}], untrusted-projects: [org/project]}}}"
+    )
+    sources = ("--source", f"config={tree}/git/config", "--source", f"org/project@main={tree}/git/org_project")
+    assert "tenant example: 0 error(s), 0 warning(s)" in run("check", tree / "main.yaml", *sources)
+    assert run("jobs", tree, *sources, *QUESTION, "--branch", "main").splitlines()[0].startswith("unit: base")
+
+
+def test_check_says_what_it_does_not_read(tree: Path) -> None:
+    """A check that read nothing must not look like one that found nothing."""
+    (tree / "main.yaml").write_text(
+        "- tenant: {name: example, source: {gerrit: {config-projects: [config: {load-branch: main}], untrusted-projects: [absent]}}}"
+    )
+    said = run("check", tree / "main.yaml", code=1)
+    assert "config: error: is read from its branch main alone, which its directory has not (it has master)" in said
+    assert "absent: warning: no directory is given for it, nothing of it is read: say --source absent=DIR" in said
+
+
 def test_wrong_questions_are_one_sentence(tree: Path) -> None:
     assert 'no tenant "exmple"' in run("jobs", tree, "--tenant", "exmple", *QUESTION[2:], code=1)
     assert "must be given" in run("jobs", tree, code=1)
