@@ -15,6 +15,7 @@ from headgate.configuration import BadTenantFile, FreezeFailed, Layout
 from headgate.configuration.advice import advice
 from headgate.configuration.answers import plain, problem_answers
 from headgate.configuration.differing import differences
+from headgate.configuration.differing_text import readable
 from headgate.configuration.encryption import BadKey, as_yaml, encrypt, public_key
 from headgate.configuration.explaining import explain
 from headgate.configuration.problems import Problem as Finding
@@ -142,7 +143,7 @@ def _print_jobs(result: dict[str, Any]) -> None:
         if needs:
             typer.echo(f"    after {needs}")
     if not result["jobs"]:
-        typer.echo("no job runs")
+        typer.echo("no job runs, see headgate explain")
     errors = sum(each["severity"] == "error" for each in result["config_errors"])
     if errors:
         typer.echo(f"{errors} configuration error(s), see headgate check", err=True)
@@ -212,8 +213,8 @@ def diff_jobs(
         entries = [plain(asdict(each)) for each in found]
         _print_json({"differences": entries, "problems": [entry for each in new for entry in problem_answers(each, after)]})
         return
-    for each in (*new, *found):
-        typer.echo(str(each))
+    for line in (*map(str, new), *readable(found)):
+        typer.echo(line)
     typer.echo(f"{len(found)} difference(s), {len(new)} new problem(s)")
 
 

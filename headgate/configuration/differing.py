@@ -24,14 +24,6 @@ class Difference:
     before: Any = None
     after: Any = None
 
-    def __str__(self) -> str:
-        where = f"{self.project} ({self.branch}) {self.pipeline}: "
-        if not self.job:
-            return f"{where}{self.before or 'a job graph'} -> {self.after or 'a job graph'}"
-        if not self.attribute:
-            return f"{where}{'+' if self.before is None else '-'} {self.job}"
-        return f"{where}{self.job}: {self.attribute}: {self.before!r} -> {self.after!r}"
-
 
 def differences(before: Layout, after: Layout) -> Iterator[Difference]:
     """All differences, by project, branch and pipeline in the order of the tenant. File matchers are left out: every job is looked at."""

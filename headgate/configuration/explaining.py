@@ -8,7 +8,7 @@ from headgate.configuration.collecting import NoMatchingParent, collect, variant
 from headgate.configuration.freezing import COMMIT_MESSAGE, FreezeFailed, matches_files, merged, project_pipeline
 from headgate.configuration.inheritance import MergedJob
 from headgate.configuration.layout import Layout
-from headgate.configuration.objects import Variant
+from headgate.configuration.objects import StanzaObject, Variant
 from headgate.configuration.problems import nearest
 from headgate.configuration.projects import Ref
 from headgate.configuration.regex import RegexTooSlow
@@ -60,12 +60,23 @@ def explain(layout: Layout, ref: Ref, pipeline: str, ahead: Layout | None = None
     except (Wrong, RegexTooSlow) as wrong:
         return str(wrong), ()
     if found is None:
-        return failure or f"the project takes no part in the pipeline {pipeline} on this branch", ()
-    running = set(graph.names)
-    return failure, tuple(_explained(state, ref, name, variants, running, graph) for name, variants in found.jobs.items())
+        return failure or _no_part(state, ref, pipeline), ()
+    below = [_origin_of_vars(stanza) for stanza in found.with_vars]
+    explained = (_explained(state, ref, name, variants, None if failure else graph, below) for name, variants in found.jobs.items())
+    return failure, tuple(explained)
 
 
-def _explained(state: LayoutState, ref: Ref, name: str, variants: list[Variant], running: set[str], graph: JobGraph) -> Explanation:
+def _no_part(state: LayoutState, ref: Ref, pipeline: str) -> str:
+    known = state.known(ref.project)
+    if ref.branch and ref.branch not in known.branches:
+        return f'{known.name} has no branch "{ref.branch}", it has {", ".join(known.branches)}'
+    return f"{known.name} takes no part in the pipeline {pipeline} on {ref.branch or ref.ref}"
+
+
+def _explained(
+    state: LayoutState, ref: Ref, name: str, variants: list[Variant], graph: JobGraph | None, below: list[Origin]
+) -> Explanation:
+    """Of one job; without a graph nothing runs."""
     where = ref.branch or ref.ref
     matching = [variant for variant in variants if ref.matches(variant.matcher)]
     if not matching:
@@ -81,8 +92,11 @@ def _explained(state: LayoutState, ref: Ref, name: str, variants: list[Variant],
     except (Wrong, RegexTooSlow) as wrong:
         return Explanation(name, False, str(wrong))
     assert job is not None
-    runs = name in running
-    return Explanation(name, runs, _reason(job, ref, runs, graph), _origins(job))
+    runs = graph is not None and name in graph.names
+    reason = _reason(job, ref, runs, graph or JobGraph())
+    if graph is None and matches_files(job, ref):
+        reason = f"no graph can be frozen, else it would: {reason}"
+    return Explanation(name, runs, reason, _origins(job, below))
 
 
 def _places(variants: list[Variant]) -> str:
@@ -97,6 +111,8 @@ def place(variant: Variant) -> str:
 
 def _reason(job: MergedJob, ref: Ref, runs: bool, graph: JobGraph) -> str:
     files = [path for path in ref.files if path != COMMIT_MESSAGE]
+    if job.files is None and job.irrelevant_files is None:
+        return "it has no file matchers"
     if not matches_files(job, ref):
         if runs:
             needed = [each.name for each in graph.jobs if any(need.name == job.name and not need.soft for need in each.dependencies)]
@@ -111,19 +127,23 @@ def _reason(job: MergedJob, ref: Ref, runs: bool, graph: JobGraph) -> str:
         for each in job.files or ():
             if each.match(path):
                 return f"{path} matches files: {each}"
-    if job.irrelevant_files is not None:
-        relevant = next(path for path in files if not any(each.match(path) for each in job.irrelevant_files))
-        return f"{relevant} matches no irrelevant-files"
-    return "it has no file matchers"
+    relevant = next(path for path in files if not any(each.match(path) for each in job.irrelevant_files or ()))
+    return f"{relevant} matches no irrelevant-files"
 
 
-def _origins(job: MergedJob) -> tuple[Origin, ...]:
-    found: dict[str, list[Origin]] = {}
+def _origin_of_vars(stanza: StanzaObject) -> Origin:
+    kind = "project-template" if stanza.definition.is_template else "project"
+    source = stanza.source
+    return Origin("vars", f"{kind} {stanza.name or source.name}", f"{source.name}/{source.path}:{stanza.definition.line} ({source.branch})")
+
+
+def _origins(job: MergedJob, below: list[Origin]) -> tuple[Origin, ...]:
+    found: dict[str, list[Origin]] = {"vars": below} if below else {}
     for variant in job.path:
         said = variant.what_is_said()
         keys = [*said.execution, *(key for key, _ in said.context), *(key for key, _ in said.joined)]
         for key in keys:
-            if key == "roles" and variant.job.roles is None:
+            if (key == "roles" and variant.job.roles is None) or (key == "parent" and variant.name != job.name):
                 continue
             origin = Origin(key.replace("_", "-"), variant.name, place(variant))
             joins = key in _JOINING and not (key in variant.job.replaces and variant.job.replaced(key))

@@ -15,7 +15,7 @@ from headgate.configuration.collecting import NoMatchingParent, collect
 from headgate.configuration.definitions import Source
 from headgate.configuration.freezing_graph import DEFAULT_ANSIBLE, Candidate, settle
 from headgate.configuration.inheritance import MergedJob, deep_update
-from headgate.configuration.objects import Variant
+from headgate.configuration.objects import StanzaObject, Variant
 from headgate.configuration.pipelines import Pipeline
 from headgate.configuration.problems import nearest
 from headgate.configuration.projects import Ref
@@ -33,10 +33,11 @@ class FreezeFailed(Exception):
 
 @dataclass(slots=True)
 class ProjectPipeline:
-    """What all matching stanzas and templates of a project say for one pipeline."""
+    """What all matching stanzas and templates of a project say for one pipeline. `vars` come from `with_vars`, later ones on top."""
 
     jobs: dict[str, list[Variant]] = field(default_factory=dict)
     vars: Mapping[str, Any] = field(default_factory=dict)
+    with_vars: list[StanzaObject] = field(default_factory=list)
     fail_fast: bool | None = None
     debug: bool = False
 
@@ -60,12 +61,18 @@ def project_pipeline(state: LayoutState, ref: Ref, pipeline: str) -> ProjectPipe
                     continue
                 takes_part = True
                 _join(found, template.definition.pipelines[pipeline], template.jobs[pipeline])
-                found.vars = deep_update(found.vars, template.definition.vars)
-        found.vars = deep_update(found.vars, definition.vars)
+                _give_vars(found, template)
+        _give_vars(found, stanza)
         if pipeline in definition.pipelines:
             takes_part = True
             _join(found, definition.pipelines[pipeline], stanza.jobs[pipeline])
     return found if takes_part else None
+
+
+def _give_vars(found: ProjectPipeline, stanza: StanzaObject) -> None:
+    if stanza.definition.vars:
+        found.vars = deep_update(found.vars, stanza.definition.vars)
+        found.with_vars.append(stanza)
 
 
 def _join(found: ProjectPipeline, use: Any, jobs: Mapping[str, list[Variant]]) -> None:

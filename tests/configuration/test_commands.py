@@ -89,8 +89,27 @@ def test_overlay_is_a_proposed_branch(tree: Path) -> None:
     overlay = f"org/project@master={proposed}"
     answer = json.loads(run("jobs", tree, *QUESTION, "--file", "zuul.yaml", "--overlay", overlay, "--json"))
     assert [(job["name"], job["timeout"]) for job in answer["jobs"]] == [("unit", 6), ("noop", None)]
-    assert "unit: timeout: 5 -> 6" in run("diff", tree, "--tenant", "example", "--overlay", overlay)
+    assert run("diff", tree, "--tenant", "example", "--overlay", overlay).splitlines() == [
+        "timeout: 5 -> 6",
+        "    org/project (master) check: unit",
+        "1 difference(s), 0 new problem(s)",
+    ]
     assert "the change alters its configuration" in run("explain", tree, *QUESTION, "--file", "zuul.yaml", "--overlay", overlay)
+
+
+def test_diff_says_once_what_is_the_same_for_many(tree: Path) -> None:
+    proposed = tree / "proposed"
+    proposed.mkdir()
+    more = "- job: {name: unit, files: [src/], timeout: 5, vars: {depth: {of: 2}}, run: [a.yaml, b.yaml], dependencies: noop}\n"
+    (proposed / "zuul.yaml").write_text(more + "- job: {name: more}\n- project: {check: {jobs: [unit, noop, more]}}\n")
+    overlays = [f"--overlay=org/project@{branch}={proposed}" for branch in ("master", "stable")]
+    said = run("diff", tree, "--tenant", "example", *overlays)
+    places = ["    org/project (master) check: unit", "    org/project (stable) check: unit"]
+    lines = said.splitlines()
+    assert lines[:3] == ["dependencies: + noop", *places]
+    assert lines[3:6] == ['vars.depth: not set -> {"of": 2}', *places]
+    assert "runs now\n    org/project (master) check: more\n    org/project (stable) check: more" in said
+    assert "run: + review.example.com/org/project/a.yaml (master)" in said
 
 
 def test_explain_says_why_and_who(tree: Path) -> None:
@@ -98,6 +117,22 @@ def test_explain_says_why_and_who(tree: Path) -> None:
     assert "unit does not run: no file of the change matches files: src/" in said
     assert "timeout                unit, org/project/zuul.yaml:1 (master)" in said
     assert "noop runs: it has no file matchers" in said
+
+
+def test_explain_names_the_branch_that_is_not_there(tree: Path) -> None:
+    assert 'no job runs: org/project has no branch "main", it has master, stable' in run("explain", tree, *QUESTION, "--branch", "main")
+
+
+def test_explain_gives_no_reason_to_run_where_nothing_runs(tree: Path) -> None:
+    (tree / "git" / "org_project" / "zuul.yaml").write_text(PROJECT.replace("noop", "idle") + "- job: {name: idle, abstract: true}\n")
+    said = run("explain", tree, *QUESTION, "--file", "src/a")
+    assert 'no job runs: the job "idle" is abstract' in said
+    assert "unit does not run: no graph can be frozen, else it would: src/a matches files: src/" in said
+
+
+def test_explain_names_the_project_that_gives_variables(tree: Path) -> None:
+    (tree / "git" / "org_project" / "zuul.yaml").write_text(PROJECT.replace("{check:", "{vars: {depth: 1}, check:"))
+    assert "vars                   project org/project, org/project/zuul.yaml:2 (master)" in run("explain", tree, *QUESTION)
 
 
 def test_check_ends_with_1_on_an_error(tree: Path) -> None:
