@@ -236,5 +236,7 @@ def encrypt_secret(
         pem = key.read_text()
         public = public_key(pem) if "PRIVATE KEY" in pem else pem
         typer.echo(as_yaml(encrypt(plain_text.strip() if strip else plain_text, public), name, field), nl=False)
-    except (OSError, UnicodeDecodeError, BadKey) as wrong:
-        raise Problem(f"{wrong}") from wrong
+    except BadKey as wrong:
+        raise Problem(f"{key}: {wrong}") from wrong
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise Problem(f"cannot be read: {wrong}") from wrong

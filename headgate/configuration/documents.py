@@ -47,6 +47,8 @@ def read(text: str, kinds: frozenset[str]) -> tuple[list[Stanza], BadDocument | 
         mark = root.value[index].start_mark
         bad_item = _wrong_item(item, kinds)
         if bad_item:
+            if index + 1 < len(value):
+                bad_item += "; nothing after it in this file is read"
             return stanzas, BadDocument(bad_item, mark.line + 1, mark.column + 1)
         ((kind, conf),) = item.items()
         stanzas.append(Stanza(kind, conf, mark.line + 1, index))

@@ -43,7 +43,7 @@ def _private(pem: str) -> rsa.RSAPrivateKey:
     try:
         key = serialization.load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError) as wrong:
-        raise BadKey(f"not a private key in PEM: {wrong}") from wrong
+        raise BadKey("not a private key in PEM without a passphrase") from wrong
     if not isinstance(key, rsa.RSAPrivateKey):
         raise BadKey("not an RSA key")
     return key
@@ -54,7 +54,7 @@ def encrypt(plain: str, public: str) -> Encrypted:
     try:
         key = serialization.load_pem_public_key(public.encode())
     except ValueError as wrong:
-        raise BadKey(f"not a public key in PEM: {wrong}") from wrong
+        raise BadKey('not a public key in PEM, which begins with "-----BEGIN PUBLIC KEY-----"') from wrong
     if not isinstance(key, rsa.RSAPublicKey):
         raise BadKey("not an RSA key")
     size = key.key_size // 8 - _OVERHEAD

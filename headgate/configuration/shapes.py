@@ -35,7 +35,11 @@ class Shape:
 
     def fault(self, value: Any) -> Fault:
         """Why `value`, for which `ok` was false, is not allowed."""
-        return Fault((), f"must be {self.called}, found {kind_of(value)}")
+        return Fault((), f"must be {self.called}, found {kind_of(value)}{self.hint(value)}")
+
+    def hint(self, value: Any) -> str:
+        """`, did you mean "x"?` where one of the literal values allowed is near."""
+        return ""
 
     def schema(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -90,9 +94,8 @@ class Choice(Shape):
     def ok(self, value: Any) -> bool:
         return any(value == each for each in self.allowed) if not isinstance(value, (dict, list)) else False
 
-    def fault(self, value: Any) -> Fault:
-        hint = nearest(value, self.allowed) if isinstance(value, str) else ""
-        return Fault((), f"must be {self.called}, found {kind_of(value)}{hint}")
+    def hint(self, value: Any) -> str:
+        return nearest(value, self.allowed) if isinstance(value, str) else ""
 
     def schema(self) -> dict[str, Any]:
         return {"enum": list(self.allowed)}
@@ -113,7 +116,10 @@ class Either(Shape):
 
     def fault(self, value: Any) -> Fault:
         deeper = [fault for fault in (shape.fault(value) for shape in self.shapes) if fault.path]
-        return max(deeper, key=lambda fault: len(fault.path)) if deeper else Fault((), f"must be {self.called}, found {kind_of(value)}")
+        return max(deeper, key=lambda fault: len(fault.path)) if deeper else super().fault(value)
+
+    def hint(self, value: Any) -> str:
+        return next(filter(None, (shape.hint(value) for shape in self.shapes)), "")
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [shape.schema() for shape in self.shapes]}
@@ -159,6 +165,9 @@ class OneOrMany(Shape):
     def fault(self, value: Any) -> Fault:
         fault = self.many.fault(value) if isinstance(value, list) else self.item.fault(value)
         return fault if fault.path else super().fault(value)
+
+    def hint(self, value: Any) -> str:
+        return self.item.hint(value)
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [self.item.schema(), self.many.schema()]}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headgate.configuration.document_values import BadDocument, kind_of
-from headgate.configuration.documents import load
+from headgate.configuration.documents import load, locate
 from headgate.configuration.problems import nearest
 from headgate.configuration.tenant_shapes import TENANT_FILE_ITEMS
 from headgate.configuration.tenant_values import (
@@ -49,7 +49,24 @@ __all__ = [
 
 
 class BadTenantFile(Exception):
-    """The tenant file cannot be used: one sentence naming the file, the tenant, the key, what was found and what is allowed."""
+    """The tenant file cannot be used: one sentence naming the file, line, column, tenant and key, what was found and what is allowed."""
+
+
+class _Places:
+    """Where the items of a tenant file stand in it."""
+
+    def __init__(self, path: str, text: str, items: list[Any]) -> None:
+        self.path, self.text = path, text
+        self.positions = {id(conf): position for position, item in enumerate(items) if isinstance(item, dict) for conf in item.values()}
+
+    def item(self, position: int, *steps: Any) -> str:
+        """`main.yaml:3:5`: the value that `steps` lead to from an item, the file alone if there is no such item."""
+        place = locate(self.text, position, steps)
+        return f"{self.path}:{place.line}:{place.column}" if place else self.path
+
+    def of(self, conf: Mapping[str, Any], *steps: Any) -> str:
+        """The same for what an item holds."""
+        return self.item(self.positions[id(conf)], *steps)
 
 
 def parse_tenants(text: str, path: str = "main.yaml") -> tuple[Tenant, ...]:
@@ -66,25 +83,28 @@ def parse_tenant_file(text: str, path: str = "main.yaml") -> TenantFile:
     found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in TENANT_FILE_ITEMS}
     if not isinstance(items, list):
         raise BadTenantFile(f'{path}: a tenant file is a list of items such as "- tenant:", found {kind_of(items)}')
+    places = _Places(path, text, items)
     for position, item in enumerate(items):
         if not isinstance(item, dict) or len(item) != 1:
-            raise BadTenantFile(f"{path}: item {position + 1} must be a mapping with one key, found {kind_of(item)}")
+            what = f"{len(item)}: {', '.join(map(str, list(item)[:5]))}" if isinstance(item, dict) and item else kind_of(item)
+            hint = "; indent what belongs to the first" if isinstance(item, dict) and len(item) > 1 else ""
+            raise BadTenantFile(f"{places.item(position)}: item {position + 1} must be a mapping with one key, found {what}{hint}")
         ((kind, conf),) = item.items()
         shape = TENANT_FILE_ITEMS.get(kind)
         if shape is None:
-            allowed = ", ".join(TENANT_FILE_ITEMS)
-            raise BadTenantFile(
-                f'{path}: "{kind}" is not allowed in a tenant file{nearest(str(kind), TENANT_FILE_ITEMS)}; allowed are {allowed}'
-            )
+            hint = f"{nearest(str(kind), TENANT_FILE_ITEMS)}; allowed are {', '.join(TENANT_FILE_ITEMS)}"
+            raise BadTenantFile(f'{places.item(position)}: "{kind}" is not allowed in a tenant file{hint}')
         if not shape.ok(conf):
             fault = shape.fault(conf)
             name = f' "{conf["name"]}"' if isinstance(conf, dict) and "name" in conf else ""
-            raise BadTenantFile(f"{path}: {kind}{name}: {'.'.join(map(str, fault.path))}{': ' if fault.path else ''}{fault.message}")
+            key = ".".join(map(str, fault.path))
+            where = places.item(position, *fault.path)
+            raise BadTenantFile(f"{where}: {kind}{name}: {key}{': ' if key else ''}{fault.message}")
         found[kind].append(conf)
-    return _assembled(found, path)
+    return _assembled(found, places)
 
 
-def _assembled(found: dict[str, list[dict[str, Any]]], path: str) -> TenantFile:
+def _assembled(found: dict[str, list[dict[str, Any]]], places: _Places) -> TenantFile:
     semaphores = {conf["name"]: Semaphore(conf["name"], conf.get("max", 1), True) for conf in found["global-semaphore"]}
     rules = tuple(
         AuthorizationRule(conf["name"], tuple(as_list(conf["conditions"]))) for conf in (*found["authorization-rule"], *found["admin-rule"])
@@ -95,17 +115,19 @@ def _assembled(found: dict[str, list[dict[str, Any]]], path: str) -> TenantFile:
         who = f'tenant "{conf["name"]}"' if "name" in conf else "api-root"
         for rule, given in (conf.get("role-mappings") or {}).items():
             if rule not in {each.name for each in rules}:
-                raise BadTenantFile(f'{path}: {who}: no authorization-rule "{rule}"{nearest(rule, (each.name for each in rules))}')
+                where = places.of(conf, "role-mappings", rule)
+                raise BadTenantFile(f'{where}: {who}: no authorization-rule "{rule}"{nearest(rule, (each.name for each in rules))}')
             for role in as_list(given):
                 if role not in known_roles:
-                    raise BadTenantFile(f'{path}: {who}: no role "{role}"{nearest(role, known_roles)}')
+                    where = places.of(conf, "role-mappings", rule)
+                    raise BadTenantFile(f'{where}: {who}: no role "{role}"{nearest(role, known_roles)}')
     tenants: dict[str, Tenant] = {}
     for conf in found["tenant"]:
         if conf["name"] in tenants:
-            raise BadTenantFile(f'{path}: tenant "{conf["name"]}" is defined twice')
-        tenants[conf["name"]] = _tenant(conf, semaphores, path)
+            raise BadTenantFile(f'{places.of(conf, "name")}: tenant "{conf["name"]}" is defined twice')
+        tenants[conf["name"]] = _tenant(conf, semaphores, places)
     if len(found["api-root"]) > 1:
-        raise BadTenantFile(f"{path}: there may be only one api-root")
+        raise BadTenantFile(f"{places.of(found['api-root'][1])}: there may be only one api-root")
     root = found["api-root"][0] if found["api-root"] else {}
     api_root = ApiRoot(
         root.get("authentication-realm"),
@@ -116,10 +138,11 @@ def _assembled(found: dict[str, list[dict[str, Any]]], path: str) -> TenantFile:
     return TenantFile(tuple(tenants.values()), rules, roles, tuple(semaphores.values()), api_root)
 
 
-def _tenant(conf: dict[str, Any], semaphores: Mapping[str, Semaphore], path: str) -> Tenant:
+def _tenant(conf: dict[str, Any], semaphores: Mapping[str, Semaphore], places: _Places) -> Tenant:
     for name in as_list(conf.get("semaphores")):
         if name not in semaphores:
-            raise BadTenantFile(f'{path}: tenant "{conf["name"]}": no global-semaphore "{name}"{nearest(name, semaphores)}')
+            where = places.of(conf, "semaphores")
+            raise BadTenantFile(f'{where}: tenant "{conf["name"]}": no global-semaphore "{name}"{nearest(name, semaphores)}')
     plain = {
         key.replace("-", "_"): conf[key]
         for key in [
@@ -147,9 +170,10 @@ def _tenant(conf: dict[str, Any], semaphores: Mapping[str, Semaphore], path: str
     web_root = conf.get("web-root")
     if version is not None and str(version) not in ANSIBLE_VERSIONS:
         allowed = ", ".join(ANSIBLE_VERSIONS)
-        raise BadTenantFile(f'{path}: tenant "{conf["name"]}": default-ansible-version "{version}" is not known; allowed are {allowed}')
+        where = places.of(conf, "default-ansible-version")
+        raise BadTenantFile(f'{where}: tenant "{conf["name"]}": default-ansible-version "{version}" is not known; allowed are {allowed}')
     projects = tuple(_projects(conf))
-    _refuse_configuring(projects, f'{path}: tenant "{conf["name"]}"')
+    _refuse_configuring(projects, f'{places.of(conf, "source")}: tenant "{conf["name"]}"')
     return Tenant(
         name=conf["name"],
         projects=projects,

@@ -198,3 +198,8 @@ def test_encrypt_prints_a_stanza(tree: Path) -> None:
     said = run("encrypt", "--key", tree / "key.pem", "--name", "login", "--field", "password", "--infile", tree / "plain")
     assert said.startswith("- secret:\n    name: login\n    data:\n      password: !encrypted/pkcs1-oaep\n        - ")
     assert "hush" not in said
+
+
+def test_encrypt_says_what_a_key_looks_like(tree: Path) -> None:
+    said = run("encrypt", "--key", tree / "main.yaml", "--infile", tree / "main.yaml", code=1)
+    assert said == f'{tree}/main.yaml: not a public key in PEM, which begins with "-----BEGIN PUBLIC KEY-----"'
