@@ -54,16 +54,23 @@ def _print_json(value: Any) -> None:
 
 
 def check(
-    main: Annotated[Path, typer.Argument(metavar="MAIN.yaml", help="The tenant file; projects may lie beside it under git/.")],
+    main: Annotated[
+        Path,
+        typer.Argument(metavar="MAIN.yaml", help="The tenant file (of a directory, its main.yaml); projects may lie beside it under git/."),
+    ],
     source: Source = None,
     hostname: Hostname = None,
     as_json: Json = False,
 ) -> None:
     """Load every tenant and print what is wrong, or probably wrong, with it. Exit code 1 if anything is wrong."""
+    main = main / "main.yaml" if main.is_dir() else main
     world = _world(main.parent, main.name, source, hostname)
     found: dict[str, list[Finding]] = {}
     try:
-        for tenant in read_tenants(main):
+        tenants = read_tenants(main)
+        for sentence in world.sources.unknown(tenants):
+            typer.echo(f"warning: {sentence}", err=True)
+        for tenant in tenants:
             layout = world.tenant(tenant.name)
             found[tenant.name] = [*world.sources.unread(tenant), *layout.problems, *advice(layout)]
     except (BadTenantFile, BadQuestion) as wrong:

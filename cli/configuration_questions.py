@@ -56,7 +56,9 @@ def read_tenants(main: Path) -> tuple[Tenant, ...]:
     """The tenants of a file. Raises `BadTenantFile`, also when it cannot be read."""
     try:
         text = main.read_text()
-    except (OSError, UnicodeDecodeError) as wrong:
+    except OSError as wrong:
+        raise BadTenantFile(f"{main} cannot be read: {wrong.strerror}") from wrong
+    except UnicodeDecodeError as wrong:
         raise BadTenantFile(f"{main} cannot be read: {wrong}") from wrong
     return parse_tenants(text, str(main))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pygit2
 from pygit2.enums import RepositoryOpenFlag
 
 from headgate.configuration import Layout, SourceFile, Tenant, TenantProject, config_paths, load_layout
-from headgate.configuration.problems import Problem
+from headgate.configuration.problems import Problem, nearest
 
 HOSTNAMES = {
     "gerrit": "review.example.com",
@@ -104,6 +104,19 @@ class Sources:
         if git.is_dir():
             found |= {each.name.removeprefix(f"{flat}@"): Tree(each) for each in sorted(git.iterdir()) if each.name.startswith(f"{flat}@")}
         return found
+
+    def unknown(self, tenants: Sequence[Tenant]) -> list[str]:
+        """A sentence for each named directory that no tenant has a project for."""
+        names = {project.name for tenant in tenants for project in tenant.projects}
+        canonical = {
+            f"{hostname_of(project.connection, self.hostnames)}/{project.name}" for tenant in tenants for project in tenant.projects
+        }
+        given = ((key, key if key in names | canonical else key.rpartition("@")[0] or key) for key in self.named)
+        return [
+            f'--source {key}: no tenant has a project "{name}"{nearest(name, names)}'
+            for key, name in given
+            if name not in names | canonical
+        ]
 
     def layout(self, tenant: Tenant, drivers: Mapping[str, str] | None = None) -> Layout:
         """A tenant with everything its projects' branches say."""

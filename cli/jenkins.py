@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,6 +93,7 @@ def expanded(paths: list[Path]) -> list[tuple[str, dict[str, Any]]]:
 def jjb(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Definitions, or directories of such.")],
     output: Annotated[Path, typer.Option(help="The directory to write to.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Turn Jenkins Job Builder jobs, templates, macros and groups into jobs and playbooks, and list what could not be carried over."""
     missing = [str(path) for path in files if not path.exists()]
@@ -102,6 +104,14 @@ def jjb(
         path = output / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-        typer.echo(f"wrote {path}")
-    for sentence in imported.left_out:
-        typer.echo(f"not carried over: {sentence}")
+    if as_json:
+        lost = [dict(zip(("job", "what"), each, strict=True)) for each in imported.left_out]
+        typer.echo(json.dumps({"written": [str(output / name) for name in imported.files], "left_out": lost}, indent=1))
+        return
+    for name in imported.files:
+        typer.echo(f"wrote {output / name}")
+    jobs_by_sentence: dict[str, list[str]] = {}
+    for job, sentence in imported.left_out:
+        jobs_by_sentence.setdefault(sentence, []).append(job)
+    for sentence, jobs in jobs_by_sentence.items():
+        typer.echo(f"not carried over: {', '.join(dict.fromkeys(jobs))}: {sentence}")

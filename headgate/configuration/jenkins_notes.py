@@ -12,10 +12,10 @@ import yaml
 
 @dataclass(slots=True)
 class Imported:
-    """Files by path, and sentences on what was left out."""
+    """Files by path, and what was left out: the job, and a sentence."""
 
     files: dict[str, str] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Notes:
     imported: Imported
 
     def say(self, sentence: str) -> None:
-        self.imported.left_out.append(f"{self.job}: {sentence}")
+        self.imported.left_out.append((self.job, sentence))
 
     def lost(self, what: str, content: Any = None) -> None:
         """The whole of `what` is lost, with what it held."""

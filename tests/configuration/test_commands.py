@@ -175,7 +175,8 @@ def test_check_says_what_it_does_not_read(tree: Path) -> None:
     (tree / "main.yaml").write_text(
         "- tenant: {name: example, source: {gerrit: {config-projects: [config: {load-branch: main}], untrusted-projects: [absent]}}}"
     )
-    said = run("check", tree / "main.yaml", code=1)
+    said = run("check", tree, "--source", f"abset={tree}", code=1)
+    assert '--source abset: no tenant has a project "abset", did you mean "absent"?' in said
     assert "config: error: is read from its branch main alone, which its directory has not (it has master)" in said
     assert "absent: warning: no directory is given for it, nothing of it is read: say --source absent=DIR" in said
 

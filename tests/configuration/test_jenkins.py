@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ def test_what_is_left_out_is_listed_whole(tmp_path: Path) -> None:
     _, said = imported(tmp_path)
     assert "hush" not in said
     assert [line for line in said.splitlines() if line.startswith("not carried over")] == (JJB / "left_out.txt").read_text().splitlines()
+
+
+def test_json_names_every_job_and_every_file(tmp_path: Path) -> None:
+    app = typer.Typer()
+    cli.jenkins.register(app)
+    answer = json.loads(CliRunner().invoke(app, ["import", "jjb", str(JJB), "--output", str(tmp_path), "--json"]).output)
+    assert {"job": "nova-unit-py310", "what": "logrotate (daysToKeep: 14)"} in answer["left_out"]
+    assert all(Path(path).is_file() for path in answer["written"]) and answer["written"]
 
 
 def test_jobs_are_attached_where_their_triggers_say(tmp_path: Path) -> None:
