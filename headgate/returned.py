@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
-from headgate.configuration.inheritance import deep_update
+from headgate.configuration.joining import deep_update
 from headgate.jobs import JobGraph
 
 MOST_COMMENTS = 1000

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headgate.configuration.definitions import Image, Label, Provider, Section
-from headgate.configuration.drivers import driver_of
+from headgate.configuration.driver_shapes import driver_of
 from headgate.configuration.problems import nearest
 from headgate.configuration.provider_drivers import PROVIDER_DRIVERS
 from headgate.configuration.provider_shapes import DriverShapes

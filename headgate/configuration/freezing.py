@@ -14,7 +14,8 @@ from typing import Any
 from headgate.configuration.collecting import NoMatchingParent, collect
 from headgate.configuration.definitions import Source
 from headgate.configuration.freezing_graph import DEFAULT_ANSIBLE, Candidate, settle
-from headgate.configuration.inheritance import MergedJob, deep_update
+from headgate.configuration.inheritance import MergedJob
+from headgate.configuration.joining import deep_update
 from headgate.configuration.objects import StanzaObject, Variant
 from headgate.configuration.pipelines import Pipeline
 from headgate.configuration.problems import nearest

@@ -11,20 +11,12 @@ from typing import Any
 
 from headgate.configuration import references
 from headgate.configuration.definitions import PlaybookDefinition, ProjectUse
+from headgate.configuration.joining import deep_update, joined_roles
 from headgate.configuration.objects import CONTEXT, MATCHERS, UNITED, Variant
 from headgate.configuration.regex import Regex
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import LayoutState
 from headgate.jobs import IncludeVars, Nodeset, Playbook, RoleSource
-
-
-def deep_update(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings joined, anything else (lists too) taken from `above`; keys of `below` alone come first."""
-    merged: dict[str, Any] = {key: value for key, value in below.items() if key not in above}
-    for key, value in above.items():
-        under = below.get(key)
-        merged[key] = deep_update(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
-    return merged
 
 
 class MergedJob:
@@ -106,7 +98,7 @@ class MergedJob:
         self._need_nodeset()
         self._apply_kind(variant)
         if not job.in_pipeline or job.roles:
-            self._add_roles(references.roles(self.state, variant))
+            self.roles = joined_roles(self.roles, references.roles(self.state, variant))
         if job.preserve_home_paths:
             self.preserve_home_paths |= frozenset(job.preserve_home_paths)
         self._apply_secrets(variant)
@@ -250,22 +242,6 @@ class MergedJob:
         if job.allowed_projects is not None:
             allowed = frozenset(references.allowed(self.state, name, variant) for name in job.allowed_projects)
             self.allowed_projects = allowed if self.allowed_projects is None else self.allowed_projects & allowed
-
-    def _add_roles(self, added: tuple[RoleSource, ...]) -> None:
-        """New roles go first; one that was implicit becomes explicit when said. A role is its project and name."""
-        if all(role in self.roles for role in added):
-            return
-        new = {(role.project, role.name): role for role in reversed(added)}
-        merged = []
-        for role in self.roles:
-            again = new.get((role.project, role.name))
-            merged.append(again if again is not None and role.implicit and not again.implicit else role)
-        known = {(role.project, role.name) for role in merged}
-        for role in reversed(added):
-            if (role.project, role.name) not in known:
-                known.add((role.project, role.name))
-                merged.insert(0, role)
-        self.roles = merged
 
     def _apply_semaphores(self, variant: Variant) -> None:
         self.semaphores |= frozenset(variant.job.semaphores or ())

@@ -124,6 +124,6 @@ def _no_collection() -> Iterator[None]:
 
 
 def _kinds(sources: Mapping[str, str], drivers: Mapping[str, str]) -> dict[str, str]:
-    from headgate.configuration.drivers import driver_of
+    from headgate.configuration.driver_shapes import driver_of
 
     return {name: driver_of(name, drivers) or "" for name in sources} | dict(drivers)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headgate.configuration.drivers import DRIVERS, driver_of, ref_filter, reporter, triggers
+from headgate.configuration.driver_shapes import DRIVERS, driver_of
+from headgate.configuration.drivers import ref_filter, reporter, triggers
 from headgate.configuration.pipelines import Pipeline, RefFilter, Reporter, Trigger
 from headgate.configuration.problems import nearest
 from headgate.configuration.shapes import FLAG, NOTHING, TEXT, AtLeast, Choice, Either, Fault, Record, Shape, one_or_many

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headgate.configuration.drivers import DRIVERS
+from headgate.configuration.driver_shapes import DRIVERS
 from headgate.configuration.files import SHAPES
 from headgate.configuration.parse_nodesets import ANONYMOUS
 from headgate.configuration.parse_pipelines import OCCASIONS, pipeline_shape

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.configuration import FreezeFailed, Ref
-from headgate.configuration.inheritance import deep_update
+from headgate.configuration.joining import deep_update
 from headgate.jobs import Dependency
 from tests.configuration.helpers import OTHER, PROJECT, graph, load, the_job
 
