@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headgate.configuration.definitions import Image, Label, Provider, Section
 from headgate.configuration.driver_shapes import driver_of
 from headgate.configuration.problems import nearest
+from headgate.configuration.provider_definitions import Image, Label, Provider, Section
 from headgate.configuration.provider_drivers import PROVIDER_DRIVERS
 from headgate.configuration.provider_shapes import DriverShapes
 from headgate.configuration.shapes import Shape

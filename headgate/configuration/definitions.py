@@ -1,7 +1,7 @@
 """Parsed configuration objects: what a file says, before any tenant, inheritance or change is considered.
 
 A definition depends on the text alone (equal texts on two branches share theirs); bound to its `Source` it becomes a variant,
-a stanza and so on. `None` always means "not said".
+a stanza and so on. `None` always means "not said". What nodes are made of is in `provider_definitions`.
 """
 
 from __future__ import annotations
@@ -269,54 +269,3 @@ class Secret:
                     if len(chunk) not in KEY_BYTES:
                         return f"an encrypted chunk of {len(chunk)} bytes fits no RSA key: it was cut or changed, encrypt it again"
         return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    name: str
-    type: str
-    description: str | None = None
-    retain_count: int = 2
-    max_retain_count: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Flavor:
-    name: str
-    description: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """Ages and times are seconds."""
-
-    name: str
-    image: str
-    flavor: str
-    description: str | None = None
-    min_ready: int | None = None
-    max_ready_age: int | None = None
-    max_age: int | None = None
-    max_nodes: int | None = None
-    min_retention_time: int | None = None
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """`settings` is the whole stanza: what its driver's provider shape allows."""
-
-    name: str
-    parent: str | None = None
-    abstract: bool | None = None
-    connection: str | None = None
-    description: str | None = None
-    settings: Values = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    name: str
-    section: str
-    description: str | None = None
-    settings: Values = field(default_factory=dict)

@@ -10,19 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headgate.configuration import parse_others
-from headgate.configuration.definitions import (
-    Flavor,
-    Image,
-    JobDefinition,
-    Label,
-    NodesetDefinition,
-    Pragma,
-    ProjectDefinition,
-    Provider,
-    Queue,
-    Secret,
-    Section,
-)
+from headgate.configuration.definitions import JobDefinition, NodesetDefinition, Pragma, ProjectDefinition, Queue, Secret
 from headgate.configuration.document_values import BadDocument, Stanza
 from headgate.configuration.documents import locate, read
 from headgate.configuration.job_shapes import JOB
@@ -30,6 +18,7 @@ from headgate.configuration.parse_jobs import job_definition
 from headgate.configuration.parse_nodesets import NODESET, nodeset_definition
 from headgate.configuration.parse_projects import PROJECT, TEMPLATE, project_definition
 from headgate.configuration.problems import Problem
+from headgate.configuration.provider_definitions import Flavor, Image, Label, Provider, Section
 from headgate.configuration.regex import RegexTooSlow
 from headgate.configuration.shapes import Either, Shape
 from headgate.configuration.stanza import Complaint, Complaints, Wrong

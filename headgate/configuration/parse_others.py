@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headgate.configuration.definitions import Flavor, Image, Label, Pragma, Provider, Queue, Secret, Section
+from headgate.configuration.definitions import Pragma, Queue, Secret
 from headgate.configuration.parse_regexes import regexes
+from headgate.configuration.provider_definitions import Flavor, Image, Label, Provider, Section
 from headgate.configuration.regex_shape import REGEX
 from headgate.configuration.shapes import (
     ANYTHING,
