@@ -9,7 +9,7 @@ from typing import Any
 from headgate.configuration.files import problem
 from headgate.configuration.globs import as_regex, looks_like_glob
 from headgate.configuration.layout import Layout
-from headgate.configuration.objects import Named, StanzaObject, Variant
+from headgate.configuration.objects import StanzaObject, Variant, identity
 from headgate.configuration.problems import Problem, fold
 from headgate.configuration.regex import Regex, RegexTooSlow
 from headgate.configuration.stanza import Complaint
@@ -44,16 +44,6 @@ def _say(state: LayoutState, item: Any, severity: str, name: str, message: str, 
     bounds = state.files.get((source.project, source.branch)) or ()
     text = next((bound.file.text for bound in bounds if bound.file.path == source.path), "")
     return problem(complaint, text, source.project, source.branch, source.path)
-
-
-def identity(item: Variant | StanzaObject | Named) -> tuple[str, str, int, int]:
-    """Kind, name, place in the file and line of an object."""
-    if isinstance(item, Variant):
-        return ("job", item.name, item.job.index, item.job.line)
-    if isinstance(item, StanzaObject):
-        definition = item.definition
-        return ("project-template" if definition.is_template else "project", item.name, definition.index, definition.line)
-    return (item.kind, item.name, item.index, item.line)
 
 
 def _matchers(state: LayoutState, variant: Variant, item: Variant | StanzaObject, path: tuple[Any, ...]) -> Iterator[Problem]:

@@ -6,11 +6,12 @@ Only touched objects are checked, and those that refer to a name whose meaning t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from headgate.configuration.checking_providers import check_provider
 from headgate.configuration.definitions import NodesetDefinition, Queue
 from headgate.configuration.facts import GatheredFacts, meaning
+from headgate.configuration.notes import Notes
 from headgate.configuration.objects import Named, StanzaObject, Variant
 from headgate.configuration.problems import Problem, nearest
 from headgate.configuration.stanza import Wrong
@@ -19,16 +20,6 @@ from headgate.configuration.variable_names import secret_variable_fault
 
 CHECKED = ("nodeset", "label", "pipeline", "provider", "job", "project-template", "project")
 """Kinds that refer to others."""
-
-
-class Notes(Protocol):
-    """Where a checker writes down what it finds."""
-
-    def complain(self, phase: str, item: Any, wrong: Wrong | None) -> None: ...
-
-    def note(self, phase: str, order: tuple[Any, ...], problems: list[Problem]) -> None: ...
-
-    def describe(self, item: Any, wrong: Wrong) -> Problem: ...
 
 
 class Checker:

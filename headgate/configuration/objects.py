@@ -173,3 +173,13 @@ class Bound:
     named: list[Named] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     counts: bool = True
+
+
+def identity(item: Variant | StanzaObject | Named) -> tuple[str, str, int, int]:
+    """Kind, name, place in the file and line of an object."""
+    if isinstance(item, Variant):
+        return ("job", item.name, item.job.index, item.job.line)
+    if isinstance(item, StanzaObject):
+        definition = item.definition
+        return ("project-template" if definition.is_template else "project", item.name, definition.index, definition.line)
+    return (item.kind, item.name, item.index, item.line)
