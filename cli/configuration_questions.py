@@ -46,7 +46,8 @@ class World:
         if not self.tenants:
             self.tenants = {tenant.name: tenant for tenant in read_tenants(self.main)}
         if name not in self.tenants:
-            raise BadQuestion(f'no tenant "{name}" in {self.main}{nearest(name, self.tenants)}')
+            hint = nearest(name, self.tenants) or f"; it has {', '.join(self.tenants) or 'none'}"
+            raise BadQuestion(f'no tenant "{name}" in {self.main}{hint}')
         if name not in self.loaded:
             self.loaded[name] = self.sources.layout(self.tenants[name])
         return self.loaded[name]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headgate.configuration.collecting import NoMatchingParent, collect, variants_of
-from headgate.configuration.freezing import COMMIT_MESSAGE, FreezeFailed, matches_files, merged, project_pipeline
+from headgate.configuration.freezing import COMMIT_MESSAGE, FreezeFailed, matches_files, merged, no_pipeline, project_pipeline
 from headgate.configuration.inheritance import MergedJob
 from headgate.configuration.layout import Layout
 from headgate.configuration.objects import StanzaObject, Variant
-from headgate.configuration.problems import nearest
 from headgate.configuration.projects import Ref
 from headgate.configuration.regex import RegexTooSlow
 from headgate.configuration.stanza import Wrong
@@ -49,7 +48,7 @@ def explain(layout: Layout, ref: Ref, pipeline: str, ahead: Layout | None = None
     """Why no graph can be frozen ("" if one can), and each job of the project-pipeline. Raises `FreezeFailed` for an unknown pipeline."""
     state = layout.state
     if pipeline not in state.pipelines:
-        raise FreezeFailed(f'no pipeline "{pipeline}" in tenant "{state.tenant.name}"{nearest(pipeline, state.pipelines)}')
+        raise no_pipeline(state, pipeline)
     graph, failure = JobGraph(), ""
     try:
         graph = layout.freeze(ref, pipeline, ahead)

@@ -32,6 +32,12 @@ class FreezeFailed(Exception):
     """No job graph can be made: one sentence. The buildset's result is CONFIG_ERROR."""
 
 
+def no_pipeline(state: LayoutState, name: str) -> FreezeFailed:
+    """What to say of a pipeline that is not there."""
+    hint = nearest(name, state.pipelines) or f"; it has {', '.join(state.pipelines) or 'none'}"
+    return FreezeFailed(f'no pipeline "{name}" in tenant "{state.tenant.name}"{hint}')
+
+
 @dataclass(slots=True)
 class ProjectPipeline:
     """What all matching stanzas and templates of a project say for one pipeline. `vars` come from `with_vars`, later ones on top."""
@@ -91,7 +97,7 @@ def freeze(state: LayoutState, refs: tuple[Ref, ...], pipeline: str, ahead: Layo
     """The job graph of one change, or of all changes of a cycle. Raises `FreezeFailed`."""
     settings = state.pipelines.get(pipeline)
     if settings is None:
-        raise FreezeFailed(f'no pipeline "{pipeline}" in tenant "{state.tenant.name}"{nearest(pipeline, state.pipelines)}')
+        raise no_pipeline(state, pipeline)
     try:
         return settle(*_candidates(state, refs, settings, ahead, False), state)
     except (Wrong, RegexTooSlow) as wrong:
