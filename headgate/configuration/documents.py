@@ -89,7 +89,9 @@ class Place(NamedTuple):
 def locate(text: str, index: int, path: Sequence[Any]) -> Place | None:
     """Where the value at `path` inside stanza `index` (below its kind) stands in the text; the longest part of the path that exists."""
     root, lines = _for_places(text)
-    if not isinstance(root, yaml.SequenceNode) or index >= len(root.value) or not isinstance(root.value[index], yaml.MappingNode):
+    if not isinstance(root, yaml.SequenceNode) or index >= len(root.value):
+        return None
+    if not isinstance(root.value[index], yaml.MappingNode) or not root.value[index].value:
         return None
     node = root.value[index]
     mark = node.start_mark

@@ -172,8 +172,9 @@ def _tenant(conf: dict[str, Any], semaphores: Mapping[str, Semaphore], places: _
         allowed = ", ".join(ANSIBLE_VERSIONS)
         where = places.of(conf, "default-ansible-version")
         raise BadTenantFile(f'{where}: tenant "{conf["name"]}": default-ansible-version "{version}" is not known; allowed are {allowed}')
-    projects = tuple(_projects(conf))
-    _refuse_configuring(projects, f'{places.of(conf, "source")}: tenant "{conf["name"]}"')
+    where = f'{places.of(conf, "source")}: tenant "{conf["name"]}"'
+    projects = tuple(_projects(conf, where))
+    _refuse_configuring(projects, where)
     return Tenant(
         name=conf["name"],
         projects=projects,
@@ -196,15 +197,15 @@ def _refuse_configuring(projects: tuple[TenantProject, ...], where: str) -> None
                 raise BadTenantFile(f"{where}: {project.name} may not configure {other.name}, which is a config-project")
 
 
-def _projects(conf: dict[str, Any]) -> list[TenantProject]:
-    """All config-projects first, then all untrusted ones, each in listed order."""
+def _projects(conf: dict[str, Any], where: str) -> list[TenantProject]:
+    """All config-projects first, then all untrusted ones, each in listed order. Raises `BadTenantFile`."""
     config: list[TenantProject] = []
     untrusted: list[TenantProject] = []
     for connection, source in (conf.get("source") or {}).items():
         for entry in as_list(source.get("config-projects")):
-            config += _entry(connection, entry, True, KINDS)
+            config += _entry(connection, entry, True, KINDS, where)
         for entry in as_list(source.get("untrusted-projects")):
-            untrusted += _entry(connection, entry, False, frozenset(JOB_KINDS))
+            untrusted += _entry(connection, entry, False, frozenset(JOB_KINDS), where)
     return [*_by_name(config), *_by_name(untrusted)]
 
 
@@ -216,7 +217,7 @@ def _by_name(projects: list[TenantProject]) -> list[TenantProject]:
     return [project for group in grouped.values() for project in group]
 
 
-def _entry(connection: str, entry: Any, trusted: bool, kinds: frozenset[str]) -> list[TenantProject]:
+def _entry(connection: str, entry: Any, trusted: bool, kinds: frozenset[str], where: str) -> list[TenantProject]:
     if isinstance(entry, str):
         return [_project(connection, entry, {}, trusted, kinds)]
     if len(entry) > 1 and "projects" in entry:
@@ -225,8 +226,12 @@ def _entry(connection: str, entry: Any, trusted: bool, kinds: frozenset[str]) ->
         if entry.get("include-provider-config"):
             kinds |= frozenset(PROVIDER_KINDS)
         kinds -= frozenset(as_list(entry.get("exclude")))
-        return [project for inner in as_list(entry["projects"]) for project in _entry(connection, inner, trusted, kinds)]
+        return [project for inner in as_list(entry["projects"]) for project in _entry(connection, inner, trusted, kinds, where)]
+    if len(entry) != 1:
+        raise BadTenantFile(f"{where}: an entry names one project, found {', '.join(entry) or 'none'}: write one entry for each")
     ((name, settings),) = entry.items()
+    if not isinstance(settings, dict):
+        raise BadTenantFile(f'{where}: a group of projects says more than "projects": add include or exclude, or list them without it')
     return [_project(connection, name, settings, trusted, kinds)]
 
 
