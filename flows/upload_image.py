@@ -117,15 +117,21 @@ async def snapshot(upload_id: str, build: str, image: str, provider: str, format
             return await take_snapshot(place, spec, recipe, file, log)
     finally:
         Path(file.path).unlink(missing_ok=True)
-        if await asyncio.shield(take_away(place, node)):
-            await asyncio.shield(this.images.end_proof(node))
+        await asyncio.shield(_end(this, place, node))
 
 
 async def _clear(this: Runtime, upload_id: str, place: Provider) -> None:
     """Nodes that an earlier try left go."""
     for left in await this.images.proving(upload_id):
-        if await take_away(place, left):
-            await this.images.end_proof(left)
+        await _end(this, place, left)
+
+
+async def _end(this: Runtime, place: Provider, node: str) -> None:
+    """The node goes, now or by housekeeping."""
+    if await take_away(place, node):
+        await this.images.end_proof(node)
+    else:
+        await this.nodes.discard(node)
 
 
 @effect(
@@ -150,8 +156,7 @@ async def check(upload_id: str, provider: str) -> str:
     try:
         return await prove(place, Proof(node, this.owner, label, upload.external_id, playbook))
     finally:
-        if await asyncio.shield(take_away(place, node)):
-            await asyncio.shield(this.images.end_proof(node))
+        await asyncio.shield(_end(this, place, node))
 
 
 @flow(name="upload-image", flow_run_name="{image} to {provider}", validate_parameters=False, persist_result=False)

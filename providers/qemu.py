@@ -121,7 +121,11 @@ class QemuProvider:
             grace = 0.0 if self._resumes else GRACE_SECONDS  # whoever wants to resume knows already that this image cannot
             port, known = await vm.unless_it_ends(self._boot(vm, identity, grace))
         else:
-            port, known = await self._go_on(vm, identity, words, largest, machine, saved, lock)
+            try:
+                port, known = await self._go_on(vm, identity, words, largest, machine, saved, lock)
+            except LaunchFailed:
+                self._saved.drop(saved)
+                raise
         return Node(
             id=spec.id,
             label=spec.label,

@@ -91,6 +91,7 @@ class SavedMachines:
             for name in ("disk.qcow2", "memory"):
                 (work / name).unlink(missing_ok=True)
         await asyncio.to_thread(_flush, work)
+        await asyncio.to_thread(remove_tree, place)  # what a killed removal or `drop` left
         work.rename(place)
 
     async def _boot_and_save(self, shape: Shape, work: Path, lock: int) -> None:
@@ -112,7 +113,10 @@ class SavedMachines:
     def _sweep(self) -> None:
         """Remove what was saved of images that are no more, or are no more what they were. Who goes on from one has its files open."""
         for facts in self._directory.glob(f"*/{FACTS}"):
-            path, size, modified, number = read_facts(facts)["image"]
+            known = read_facts(facts)
+            if not known:
+                continue  # another launch removes it right now
+            path, size, modified, number = known["image"]
             try:
                 stat = Path(path).stat()
                 same = (stat.st_size, stat.st_mtime_ns, stat.st_ino) == (size, modified, number)
@@ -121,10 +125,14 @@ class SavedMachines:
             if not same:
                 remove_tree(facts.parent)
 
+    def drop(self, saved: Path) -> None:
+        """Nobody goes on from this one any more (the machine's kernel has changed, a file is damaged): the next launch saves another."""
+        (saved / FACTS).unlink(missing_ok=True)
+
     def forget(self, image: Path) -> None:
         """Remove what was saved of this image."""
         for facts in self._directory.glob(f"*/{FACTS}"):
-            if read_facts(facts)["image"][0] == str(image):
+            if read_facts(facts).get("image", [""])[0] == str(image):
                 remove_tree(facts.parent)
 
 

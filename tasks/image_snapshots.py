@@ -23,10 +23,13 @@ SNAPSHOT = "snapshot"
 """The format of an image whose provider makes it itself."""
 FORGET = """\
 if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
-rm -f /home/*/.ssh/authorized_keys /root/.ssh/authorized_keys
+for home in $(getent passwd | cut -d: -f6 | sort -u); do rm -f "$home/.ssh/authorized_keys"; done
+rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub /var/lib/systemd/random-seed /var/lib/dbus/machine-id
+if [ -e /etc/machine-id ]; then : >/etc/machine-id; fi
 sync
 """
-"""Last of all: nodes of the image are first boots to cloud-init, and whoever prepared it logs in nowhere."""
+"""Last of all: nodes of the image are first boots, to cloud-init too; whoever prepared it logs in nowhere, and no two nodes share host keys
+or a machine id: both are made at a boot that finds none."""
 _OBEY = 'if head -c2 "$1" | grep -q "#!"; then exec "$1"; else exec sh -e "$1"; fi'
 PACK = "tar --create --one-file-system --numeric-owner --xattrs --exclude=./tmp/* --exclude=./var/tmp/* --exclude=./run/* --directory=/ ."
 

@@ -38,7 +38,7 @@ def located(section: dict[str, Any], directory: Path) -> dict[str, Any]:
     """A provider's settings with its paths beginning at the configuration file's directory."""
     paths = {
         key: str(directory / Path(section[key]).expanduser())
-        for key in ("private-key", "directory", "tree")
+        for key in ("private-key", "directory", "tree", "file", "kernel", "initrd")
         if isinstance(section.get(key), str)
     }
     below = {

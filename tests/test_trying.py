@@ -151,9 +151,13 @@ def test_a_checkout_is_known_by_where_it_was_cloned_from(tmp_path: Path) -> None
 def test_paths_of_a_provider_begin_at_its_configuration_file(tmp_path: Path) -> None:
     section = {
         "name": "lab",
-        "labels": ["plain", {"name": "debian", "tree": "trees/debian"}],
+        "labels": ["plain", {"name": "debian", "tree": "trees/debian"}, {"name": "vm", "file": "vm.qcow2", "kernel": "/boot/vmlinuz"}],
         "nodes": [{"name": "a", "private-key": "key"}],
     }
     found = located(section, tmp_path)
-    assert found["labels"] == ["plain", {"name": "debian", "tree": f"{tmp_path}/trees/debian"}]
+    assert found["labels"] == [
+        "plain",
+        {"name": "debian", "tree": f"{tmp_path}/trees/debian"},
+        {"name": "vm", "file": f"{tmp_path}/vm.qcow2", "kernel": "/boot/vmlinuz"},
+    ]
     assert found["nodes"] == [{"name": "a", "private-key": f"{tmp_path}/key"}]
