@@ -88,7 +88,7 @@ class Attempt:
             await asyncio.shield(release_nodes(self._build.id))
             if sending is not None:
                 await asyncio.shield(sending.close())
-        if self._this.settings.logs.driver != "local":
+        if self._this.settings.logs.driver != "local" and self._this.home is None:  # from home, where they were sent, housekeeping does it
             await publish_build(self._this, self._build.id, f"{self._job.name} on {self._item.change}")
         return ended
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prefect import flow
@@ -17,6 +17,7 @@ from flows.ready_nodes import ready_nodes
 from headgate.nodes import NodeState
 from tasks.effects import effect
 from tasks.runtime import Runtime, runtime
+from tasks.sending import UNSENT
 
 logger = logging.getLogger("headgate.housekeeping")
 
@@ -47,8 +48,11 @@ async def tidy(this: Runtime) -> None:
             logger.warning("A node that was left here cannot be destroyed: %s", outcome)
     builds = this.settings.state / "builds"
     if this.home is not None and builds.is_dir():
+        oldest = (datetime.now(UTC) - timedelta(days=this.settings.keep_days)).timestamp()
         for build in await this.store.ended_builds([path.name for path in builds.iterdir()]):
-            await asyncio.to_thread(shutil.rmtree, builds / build, True)
+            unsent = builds / build / UNSENT
+            if not unsent.exists() or unsent.stat().st_mtime < oldest:
+                await asyncio.to_thread(shutil.rmtree, builds / build, True)
 
 
 @effect(name="destroy left nodes")
@@ -86,6 +90,6 @@ async def housekeeping() -> str:
     nodes = await destroy_left_nodes()
     if (await runtime()).settings.labels:
         await ready_nodes()
-    published = await publish_left_logs()
     items = await forget_old()
+    published = await publish_left_logs()  # last: a store that is away makes it long
     return f"{nodes} nodes destroyed, logs of {published} builds published, {items} items forgotten"

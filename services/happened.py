@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from headgate.builds import SUCCESS, newest
@@ -28,7 +29,8 @@ def happened(item: RuledItem, key: JobKey, ruled: RuledBuild, build: Build, web_
             found.append(BuildPaused(buildset, key, ruled.id, _told(build)))
         return tuple(found)
     if build.round > 1 and build.ended is None and ruled.result not in ("SKIPPED", "CANCELED"):
-        return (BuildAgain(buildset, key),)
+        again = replace(ruled, result=None, failing=False, paused=False)  # it may have come far before anybody looked
+        return (BuildAgain(buildset, key), *happened(item, key, again, build, web_url))
     return ()
 
 

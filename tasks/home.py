@@ -23,6 +23,8 @@ from headgate.settings import Settings
 from tasks.following import Watcher
 from tasks.home_requests import PATH, SIGNATURE, TIME, SharedSecret, Unsealable, read_secret
 
+UNPACK_SECONDS = 900.0
+"""How long home may take to put the logs of one build in their place: as many gigabytes as a job may fill a disk with."""
 PATIENCE_SECONDS = 300.0
 """How long a request is repeated while nobody answers: home may be restarting."""
 LONGEST_PAUSE = 5.0
@@ -38,7 +40,7 @@ class Home:
     def __init__(self, url: str, secret: SharedSecret) -> None:
         self.url = url.rstrip("/")
         self._secret = secret
-        self._client = httpx.AsyncClient(base_url=self.url, timeout=30)
+        self._client = httpx.AsyncClient(base_url=self.url)
         self.watcher = Watcher()
         """Of the consoles that are being sent there."""
 
@@ -58,7 +60,7 @@ class Home:
 
     async def unpack(self, build: str) -> None:
         """Put the build's logs where they belong, all of which have been sent."""
-        await self._ask("POST", f"/builds/{build}/unpack")
+        await self._ask("POST", f"/builds/{build}/unpack", seconds=UNPACK_SECONDS)
 
     async def forget(self, build: str) -> None:
         """Delete everything of a build that is too old."""
@@ -88,16 +90,16 @@ class Home:
             raise HomeProblem(f"What {self.url} answers cannot be read: {wrong}.") from None
 
     async def _ask(
-        self, method: str, target: str, body: bytes = b"", missing: bool = False, patience: float = PATIENCE_SECONDS
+        self, method: str, target: str, body: bytes = b"", missing: bool = False, patience: float = PATIENCE_SECONDS, seconds: float = 30
     ) -> httpx.Response:
-        """Ask until somebody answers, for at most `patience` seconds. Raises `HomeProblem`."""
+        """Ask until somebody answers, for at most `patience` seconds, with `seconds` for an answer. Raises `HomeProblem`."""
         deadline = time.monotonic() + patience
         pause = 0.1
         while True:
             moment = str(int(time.time()))
             headers = {TIME: moment, SIGNATURE: self._secret.sign(method, target, moment, body)}
             try:
-                answer = await self._client.request(method, f"{PATH}{target}", content=body, headers=headers)
+                answer = await self._client.request(method, f"{PATH}{target}", content=body, headers=headers, timeout=seconds)
                 if answer.status_code < 500 or answer.status_code == httpx.codes.INSUFFICIENT_STORAGE:
                     break
                 problem = f"it says {answer.status_code} {answer.reason_phrase}"

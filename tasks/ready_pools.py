@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import httpx
+
 from tasks.prefect_api import create_run, runs_topic
 from tasks.runtime import Runtime
 
 
 async def fill_soon(this: Runtime, why: str, key: str) -> None:
-    """A run of the ready-nodes flow, if any pool is configured; the same one for the same `key`, which is the reason's."""
+    """A run of the ready-nodes flow, if any pool is configured; the same one for the same `key`. What Prefect does not
+    take now, housekeeping makes up for."""
     if not this.settings.labels:
         return
-    await create_run(this.prefect, "ready-nodes/ready-nodes", name=f"ready nodes {why}", parameters={}, key=f"ready-nodes/{key}")
-    await this.store.tell(runs_topic("changes"))
+    with suppress(httpx.HTTPError):
+        await create_run(this.prefect, "ready-nodes/ready-nodes", name=f"ready nodes {why}", parameters={}, key=f"ready-nodes/{key}")
+        await this.store.tell(runs_topic("changes"))

@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,9 @@ if TYPE_CHECKING:  # it brings Prefect
 logger = logging.getLogger("headgate.worker")
 
 LAST_SECONDS = 2.0
-"""How long the last lines of a console may take that nobody waits for: its build was cancelled, or could not be sent."""
+"""How long sending may take that nobody waits for: its build was cancelled."""
+UNSENT = "unsent"
+"""A file beside the logs of a build that could not be sent: they are kept here as long as they would be at home."""
 
 
 class Sending:
@@ -45,13 +48,18 @@ class Sending:
             await self._console
             await self._send_logs()
         except (Problem, OSError) as problem:
+            with suppress(OSError):
+                (self._directory / UNSENT).touch()
             return f"The logs are on the worker's machine only: {problem}"
         self._sent = True
         return ""
 
     async def close(self) -> None:
-        """Leave off, soon. What was sent whole is deleted here."""
-        self._ended.set()
+        """Leave off, soon. What was sent whole is deleted here. A cancelled build is sent now: what its end has blotted out is to be
+        blotted out at home."""
+        if not self._ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.end(), LAST_SECONDS)
         await asyncio.wait({self._console}, timeout=LAST_SECONDS)
         self._console.cancel()
         (outcome,) = await asyncio.gather(self._console, return_exceptions=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from starlette.requests import Request
@@ -124,12 +126,22 @@ class HomeDoor:
         file = request.path_params["file"]
         directory = await self._directory(request)
         if file == "unpack":
-            await asyncio.to_thread(_unpack, directory)
+
+            def unpack() -> None:
+                with _alone(directory):
+                    _unpack(directory)
+
+            await asyncio.to_thread(unpack)
             return JSONResponse({})
         offset = request.query_params.get("offset", "")
         if file not in (CONSOLE, LOGS) or not (offset.isascii() and offset.isdigit()):
             raise Refused(404, f"Nothing is sent to {file} at '{offset}'; there are {CONSOLE} and {LOGS}, from byte `offset` on.")
-        added, size = await asyncio.to_thread(_append, directory, file, int(offset[:15]), body)
+
+        def append() -> tuple[bool, int]:
+            with _alone(directory):
+                return _append(directory, file, int(offset[:15]), body)
+
+        added, size = await asyncio.to_thread(append)
         return JSONResponse({"size": size}, 200 if added else 409)
 
     async def _forget(self, request: Request, body: bytes) -> Response:
@@ -175,9 +187,20 @@ class HomeDoor:
         raise Refused(404, f"There are no {kind}; there are {SECRET_DATA} and {NODE_KEYS}.")
 
 
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One at a time in a build's directory: a request that is repeated because its answer took too long finds the first at it."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _append(directory: Path, file: str, offset: int, data: bytes) -> tuple[bool, int]:
     """Add to the file if it has `offset` bytes; whether that was so, and how many it has now."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(directory / file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     try:
         size = os.fstat(descriptor).st_size
