@@ -18,6 +18,7 @@ from tests.services.until import until
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parent.parent.parent
+EXPECTED = ["build-image", "gerrit-trigger", "housekeeping", "ready-nodes", "run-job", "upload-image"]
 COMPARED = (
     *("name", "entrypoint", "work_pool_name", "work_queue_name", "description", "tags", "parameters", "parameter_openapi_schema"),
     *("enforce_parameter_schema", "paused", "job_variables", "concurrency_limit", "global_concurrency_limit"),
@@ -39,7 +40,7 @@ def deployments(ci: Installation) -> dict[str, dict[str, Any]]:
 
 async def test_prefect_deploy_gives_the_same_deployments_and_work_goes_on(ci: Installation) -> None:
     applied = deployments(ci)
-    assert [each["name"] for each in applied.values()] == ["build-image", "gerrit-trigger", "housekeeping", "run-job", "upload-image"]
+    assert [each["name"] for each in applied.values()] == EXPECTED
     for deployment in applied:
         ci.prefect("DELETE", f"deployments/{deployment}")
     assert deployments(ci) == {}
