@@ -23,6 +23,8 @@ from providers.qemu_machine import Network
 
 _STARTER = Path(__file__).with_name("qemu_start.py")
 _FORWARD = "HOST_FORWARD"
+DYING_SECONDS = 1.0
+"""How much later than its monitor the process of a machine may end: why it ended says more than that its monitor closed."""
 T = TypeVar("T")
 
 
@@ -95,6 +97,8 @@ class Vm:
         try:
             await asyncio.wait((ended, task), return_when=asyncio.FIRST_COMPLETED)
             broken = task.exception() if task.done() else None
+            if isinstance(broken, OSError | LaunchFailed):
+                await asyncio.wait((ended,), timeout=DYING_SECONDS)
             if not task.done() or (isinstance(broken, OSError | LaunchFailed) and not self.process.alive):
                 said = (self.directory / "qemu.log").read_text(errors="replace").strip().splitlines()
                 raise LaunchFailed(f"QEMU ended: {said[-1] if said else 'it said nothing'}") from broken

@@ -58,7 +58,7 @@ def _parse(text: str, file: Path) -> tuple[Tenant, ...]:
 
 def _canonical(project: TenantProject, connections: Mapping[str, Connection], file: Path) -> str:
     if project.connection not in connections:
-        known = ", ".join(sorted(connections))
+        known = ", ".join(sorted(connections)) or "none (they are listed under `connections` of headgate.yaml)"
         raise Problem(f"{file}: the source '{project.connection}' is not a configured connection; there is {known}.")
     return f"{connections[project.connection].canonical_hostname}/{project.name}"
 

@@ -66,7 +66,8 @@ FILES = {
         "tenants: main.yaml\nconections: []\nconnections: [{name: a, driver: git, path: x}]\n",
         r"headgate\.yaml:2: 'conections' is not a known key; did you mean 'connections'\?",
     ),
-    "a key missing": ("tenants: main.yaml\n", r"headgate\.yaml:1: 'connections' is missing\."),
+    "a key missing": ("connections: []\n", r"headgate\.yaml:1: 'tenants' is missing\."),
+    "no connections": ("tenants: main.yaml\n", r"main\.yaml: the source 'review' is not a configured connection; there is none .*"),
     "a bad number": (
         "tenants: main.yaml\nweb: {port: many}\nconnections: [{name: a, driver: git, path: x}]\n",
         r"headgate\.yaml:2: 'web\.port': .* \(found 'many'\)\.",
