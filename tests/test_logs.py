@@ -115,10 +115,10 @@ def s3() -> Iterator[str]:
 @pytest.mark.slow
 async def test_logs_in_s3_open_and_expire(logs: Path, s3: str) -> None:
     boto3 = pytest.importorskip("boto3")
-    settings = LogSettings(driver="s3", endpoint=s3, access_key="key", secret_key="secret", prefix="ci/", keep_days=7)
+    settings = LogSettings(driver="s3", endpoint=s3, access_key="key", secret_key="secret", prefix="ci/", keep_days=7, container="test-logs")
     for _ in range(2):
         url = await publish(settings, logs, "abcdef", "tox on 1,2")
-        assert url == f"{s3}/headgate-logs/ci/abc/abcdef/"
+        assert url == f"{s3}/test-logs/ci/abc/abcdef/"
     async with httpx.AsyncClient() as client:
         assert (await client.get(f"{url}job-output.txt")).text == "all went well\n"
         packed = await client.get(f"{url}controller/syslog.txt.gz")
@@ -127,7 +127,7 @@ async def test_logs_in_s3_open_and_expire(logs: Path, s3: str) -> None:
         assert (page.headers["content-type"], "controller/deep/report.xml" in page.text) == ("text/html", True)
         assert (await client.get(f"{url}link")).status_code == 404
     bucket = boto3.client("s3", endpoint_url=s3, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
-    (rule,) = bucket.get_bucket_lifecycle_configuration(Bucket="headgate-logs")["Rules"]
+    (rule,) = bucket.get_bucket_lifecycle_configuration(Bucket="test-logs")["Rules"]
     assert (rule["Filter"], rule["Expiration"]) == ({"Prefix": "ci/"}, {"Days": 7})
 
 
