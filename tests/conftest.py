@@ -23,6 +23,7 @@ from tasks.store import Store, new_id
 from tests.services.author import Author
 from tests.services.gerrit import GerritServer
 from tests.services.review import LocalGitServer, ReviewServer
+from tests.services.workshop import Workshop
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 if os.environ.get("CI"):
@@ -100,3 +101,8 @@ async def connection(server: ReviewServer) -> AsyncIterator[Connection]:
 @pytest.fixture
 def alice(server: ReviewServer, tmp_path: Path) -> Author:
     return server.author(tmp_path / "alice")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop(tmp_path)

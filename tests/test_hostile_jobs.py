@@ -24,11 +24,6 @@ SECRET = "hunter2hunter2"
 MEGABYTE = 1_000_000
 
 
-@pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path)
-
-
 async def test_a_job_that_fills_the_disk_ends_as_disk_full(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "LOOK_SECONDS", 0.05)
     fill = "cd ~; for i in $(seq 1 40); do head -c 1000000 /dev/zero > part-$i; done; sleep 4321.9"

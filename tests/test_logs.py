@@ -115,7 +115,9 @@ def s3() -> Iterator[str]:
 @pytest.mark.slow
 async def test_logs_in_s3_open_and_expire(logs: Path, s3: str) -> None:
     boto3 = pytest.importorskip("boto3")
-    settings = LogSettings(driver="s3", endpoint=s3, access_key="key", secret_key="secret", prefix="ci/", keep_days=7, container="test-logs")
+    settings = LogSettings(
+        driver="s3", endpoint=s3, access_key="key", secret_key="secret", prefix="ci/", keep_days=7, container="test-logs"
+    )
     for _ in range(2):
         url = await publish(settings, logs, "abcdef", "tox on 1,2")
         assert url == f"{s3}/test-logs/ci/abc/abcdef/"

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path)
-
-
-@pytest.fixture
 def server(tmp_path: Path) -> Iterator[SshNode]:
     with sshd_node(tmp_path) as running:
         yield running

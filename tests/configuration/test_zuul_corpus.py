@@ -36,8 +36,10 @@ KNOWN = {
 }
 
 
-def environment(root: Path) -> tuple[Path, Path]:
-    """Python and source tree of Zuul, fetched if they are not there."""
+def environment() -> tuple[Path, Path]:
+    """Python and source tree of Zuul, fetched if they are not there, into HEADGATE_ZUUL or the cache."""
+    root = Path(os.environ.get("HEADGATE_ZUUL") or Path.home() / ".cache" / "headgate" / "zuul")
+    root.mkdir(parents=True, exist_ok=True)
     source, python = root / f"zuul-{VERSION}", root / "venv" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(root / "venv")], check=True)
@@ -104,9 +106,7 @@ def differences(directory: Path, main: str, answers: Any) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_graphs_and_errors_are_zuul_s_over_its_whole_corpus() -> None:
-    root = Path(os.environ.get("HEADGATE_ZUUL") or Path.home() / ".cache" / "headgate" / "zuul")
-    root.mkdir(parents=True, exist_ok=True)
-    python, source = environment(root)
+    python, source = environment()
     corpus = source / "tests" / "fixtures" / "config"
     cases = [(directory, main.name) for directory in sorted(corpus.iterdir()) for main in sorted(directory.glob("*.yaml"))]
     answers = asked_of_zuul(python, source, cases)

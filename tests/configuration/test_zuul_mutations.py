@@ -33,9 +33,7 @@ def copied(source: Path, target: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_graphs_and_errors_of_mutated_configurations_are_zuul_s(tmp_path: Path) -> None:
-    root = Path(os.environ.get("HEADGATE_ZUUL") or Path.home() / ".cache" / "headgate" / "zuul")
-    root.mkdir(parents=True, exist_ok=True)
-    python, source = environment(root)
+    python, source = environment()
     corpora = [source / "tests" / "fixtures" / "config", *map(Path, filter(None, os.environ.get("HEADGATE_CORPORA", "").split(":")))]
     directories = [
         each
@@ -81,9 +79,7 @@ def overlay(rng: random.Random, world: World, directory: Path) -> dict[str, str]
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_graphs_and_errors_of_made_up_configurations_are_zuul_s(tmp_path: Path) -> None:
-    root = Path(os.environ.get("HEADGATE_ZUUL") or Path.home() / ".cache" / "headgate" / "zuul")
-    root.mkdir(parents=True, exist_ok=True)
-    python, source = environment(root)
+    python, source = environment()
     first, count = int(os.environ.get("HEADGATE_SEED", "0")), int(os.environ.get("HEADGATE_MUTATIONS", "200"))
     cases, requests = [], []
     for seed in range(first, first + count):

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from headgate.changes import Change
 from headgate.inventory import BuildFacts, ItemChange, ProjectState
 from headgate.jobs import FrozenJob, GroupUse, Nodeset, NodeUse, Playbook, RoleSource
+from headgate.results import Outcome, Phase, Played, following
 from providers.base import Node
 from tasks.git import Caches
-from tasks.playbooks import BuildPlan, sources_of
+from tasks.playbooks import Build, BuildPlan, sources_of
 from tests.services.upstream import Upstream
 
 PROJECT = "review.example.org/org/nova"
@@ -151,3 +152,31 @@ class Workshop:
         """What a host wrote, without banners of Headgate's and Ansible's."""
         start = f"{host} | "
         return [line.removeprefix(start) for line in self.console(plan) if line.startswith(start)]
+
+
+def outcomes(build: Build) -> list[tuple[Phase, Outcome]]:
+    return [(one.phase, one.outcome) for one in build.played]
+
+
+async def play(plan: BuildPlan) -> Build:
+    """The whole build, step by step as a flow does it."""
+    async with Build(plan) as build:
+        await build.push_workspace()
+        while (step := following(plan.job, build.played)) is not None:
+            await build.play(*step)
+        return build
+
+
+@contextlib.asynccontextmanager
+async def running_until_it_fails(plan: BuildPlan) -> AsyncIterator[tuple[Build, asyncio.Task[Played]]]:
+    """A build whose run playbook goes on, after it was told that it will fail; and what the playbook comes to."""
+    known = asyncio.Event()
+
+    async def failing() -> None:
+        known.set()
+
+    async with Build(plan, failing) as build:
+        await build.push_workspace()
+        running = asyncio.create_task(build.play(Phase.RUN, plan.job.run[0]))
+        await known.wait()
+        yield build, running
