@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headgate.inventory import BUILD, source_path, workspace_path
-from tasks.account import give, show
+from tasks.account import show
 from tasks.build_plan import BuildPlan, Source
 from tasks.outside import hosts_file
 from tasks.sandbox import Bind, Sandbox, write_accounts
@@ -65,11 +65,15 @@ class Sandboxes:
         """One that is there, rather the job's own than that of trusted playbooks."""
         return self._open.get(False) or self._open.get(True)
 
+    def events(self, trusted: bool) -> Path:
+        """Where playbooks of this trust have the directories of their events, each its own: this one is ours, and what is in it."""
+        return self._plan.directory / "events" / ("trusted" if trusted else "untrusted")
+
     def _binds(self, trusted: bool, zygote: Zygote) -> tuple[Bind, ...]:
         directory = self._plan.directory
-        events = directory / "events" / ("trusted" if trusted else "untrusted")
+        events = self.events(trusted)
         events.mkdir(exist_ok=True)
-        give(events, self._plan.account)
+        events.chmod(0o755)  # the account passes through it, whatever the umask
         for one in checkouts(self._plan):
             show(self._plan.caches.path(one.project), self._plan.account)
         return (

@@ -12,7 +12,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +22,10 @@ from typing import Any, TypeVar
 from ansible_runner import Runner, RunnerConfig
 
 from headgate.results import Outcome
+from tasks.account import Account
 
 LARGEST_FILE = 64 << 20
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 Result = TypeVar("Result")
 
@@ -79,22 +82,36 @@ def taken(directory: int, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def run(directory: Path, ident: str, playbook: str, command: Sequence[str], partials: Path, wanted: Sequence[str] = ()) -> PlaybookEnd:
-    """Run `command` under ansible-runner with `directory` as its private data directory, and wait for its end. `wanted` are names of files
-    (JSON objects) that the playbook may write into `partials`."""
-    opened = os.open(partials, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+@contextmanager
+def partials_made(events: Path, number: str, account: Account | None) -> Iterator[int]:
+    """A descriptor of `NUMBER/job_events`, made now below `events`, that only `account` writes to. By descriptors, because a job that runs
+    as the same user as this process can write to `events`: what it put there may be a link to anywhere. Raises `OSError`."""
+    opened = [os.open(events, DIRECTORY)]
     try:
-        config = RunnerConfig(private_data_dir=str(directory), playbook=playbook, ident=ident, quiet=True, settings={"pexpect_timeout": 60})
-        config.prepare()
-        config.command = list(command)
-        config.env = {"PATH": os.defpath}  # it is also written to the artifacts: nothing of ours belongs there
-        config.cwd = str(directory)
-        runner = EventRunner(config, opened)
-        _, code = runner.run()
-        runner.end.story = taken(opened, "story.json")
-        runner.end.files = {name: taken(opened, name) for name in wanted}
+        for name in (number, "job_events"):
+            os.mkdir(name, dir_fd=opened[-1])
+            opened.append(os.open(name, DIRECTORY, dir_fd=opened[-1]))
+            os.fchmod(opened[-1], 0o755)
+        if account is not None:
+            os.fchown(opened[-1], account.user, account.group)
+        yield opened[-1]
     finally:
-        os.close(opened)
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def run(directory: Path, ident: str, playbook: str, command: Sequence[str], partials: int, wanted: Sequence[str] = ()) -> PlaybookEnd:
+    """Run `command` under ansible-runner with `directory` as its private data directory, and wait for its end. `partials` is the descriptor
+    of a directory in which the playbook leaves its events; `wanted` are names of files (JSON objects) that it may write there."""
+    config = RunnerConfig(private_data_dir=str(directory), playbook=playbook, ident=ident, quiet=True, settings={"pexpect_timeout": 60})
+    config.prepare()
+    config.command = list(command)
+    config.env = {"PATH": os.defpath}  # it is also written to the artifacts: nothing of ours belongs there
+    config.cwd = str(directory)
+    runner = EventRunner(config, partials)
+    _, code = runner.run()
+    runner.end.story = taken(partials, "story.json")
+    runner.end.files = {name: taken(partials, name) for name in wanted}
     runner.end.code = -1 if code is None else code
     if not runner.end.recapped:
         with contextlib.suppress(OSError):

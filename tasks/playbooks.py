@@ -90,6 +90,8 @@ class Build:
         """Directories, console, inventory, exported playbooks and roles, the executor's workspace, the agent. Repeatable after a crash.
         Raises `BuildProblem`, `SandboxProblem` or `ZygoteProblem`."""
         directory = self.plan.directory
+        for name in ("ansible", "facts", "work", "home", "events", "agent", "logs"):  # nothing is written through links that a job has left
+            await asyncio.to_thread(shutil.rmtree, directory / name, ignore_errors=True)
         for name in ("ansible", "facts", "work/src", "work/tmp", "home/.ssh", "events", "agent", "runner", "logs"):
             (directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         nodes = list(self.plan.nodes.values())
@@ -101,7 +103,7 @@ class Build:
             await self.player.prepare()
         except (LookupError, WorkspaceProblem) as problem:
             raise BuildProblem(str(problem)) from None
-        for name in ("ansible", "facts", "work", "home", "events", "agent", "logs"):
+        for name in ("ansible", "facts", "work", "home", "agent", "logs"):
             await asyncio.to_thread(give, directory / name, self.plan.account)
         if self.plan.private_key is not None and any(node.connection == "ssh" for node in nodes):
             self._agent = await start_agent(directory, accounts(self.plan), self._keys(nodes), self.plan.account)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +19,11 @@ from urllib.parse import quote_plus
 from headgate.inventory import BUILD, LOCALHOST, extra_variables, inventory, source_path, template_names, trusted_inventory, unsafe
 from headgate.jobs import Playbook
 from headgate.results import Phase
-from tasks.account import give
 from tasks.agent import SOCKET
 from tasks.build_plan import BuildPlan, Source, playbook_file, playbooks_of, role_paths
 from tasks.build_sandboxes import USER, Sandboxes, home_inside, local_homes
 from tasks.console import BuildConsole
-from tasks.playbook_runner import PlaybookEnd, in_own_thread, run
+from tasks.playbook_runner import PlaybookEnd, in_own_thread, partials_made, run
 from tasks.sandbox import Sandbox, environment
 from tasks.yaml_text import as_yaml
 from tasks.zygote import PLUGINS, Zygote, ansible_environment, zygote
@@ -148,19 +146,16 @@ class Player:
             await self.sandboxes.kill()  # they show the old one's files
         try:
             sandbox = await self.sandboxes.of(start.trusted, self._zygote)
-            partials = self._plan.directory / "events" / ("trusted" if start.trusted else "untrusted") / start.number / "job_events"
-            await asyncio.to_thread(shutil.rmtree, partials.parent, ignore_errors=True)
-            partials.mkdir(parents=True)
-            give(partials.parent, self._plan.account)
             (self._plan.directory / "ansible/extra.yaml").write_text(as_yaml(start.variables))
             descriptor = os.memfd_create("request")
             try:
                 os.write(descriptor, json.dumps(self._request(start, sandbox.pid, self._zygote)).encode())
                 command = self._zygote.command(f"/proc/{os.getpid()}/fd/{descriptor}")
                 directory = self._plan.directory / "runner" / start.number
-                return await in_own_thread(
-                    lambda: run(directory, start.number, start.name, command, partials, start.wanted), self.sandboxes.kill_now
-                )
+                with partials_made(self.sandboxes.events(start.trusted), start.number, self._plan.account) as partials:
+                    return await in_own_thread(
+                        lambda: run(directory, start.number, start.name, command, partials, start.wanted), self.sandboxes.kill_now
+                    )
             finally:
                 os.close(descriptor)
         except asyncio.CancelledError:

@@ -52,8 +52,13 @@ class Checkout:
 
 def borrow(caches: Caches, checkout: Checkout, root: Path, files: bool) -> None:
     """Make the repository of `checkout` below `root`, borrowing the objects of its cache; with its files if wanted. Made again from nothing
-    when it is there already. Outside the sandbox it is complete only while this runs: its objects are at their path inside."""
+    when it is there already; never through a link. Outside the sandbox it is complete only while this runs: its objects are at their path
+    inside. Raises `WorkspaceProblem`."""
     directory = root / checkout.path
+    for path in (directory, *directory.parents):
+        if path.is_relative_to(root) and path.is_symlink():
+            link = path.relative_to(root)
+            raise WorkspaceProblem(f"{checkout.project} cannot be put at {checkout.path}: another repository has a link at {link}")
     shutil.rmtree(directory, ignore_errors=True)
     cache = caches.path(checkout.project)
     repository = pygit2.init_repository(str(directory), initial_head=checkout.branch)
@@ -78,7 +83,7 @@ def borrow(caches: Caches, checkout: Checkout, root: Path, files: bool) -> None:
 
 async def make_workspace(caches: Caches, checkouts: Sequence[Checkout], root: Path, files: bool) -> None:
     """The repositories below a directory of this machine: the executor's own work, or the home of a `local` node."""
-    for checkout in checkouts:
+    for checkout in sorted(checkouts, key=lambda one: one.path):  # one inside another comes after it
         try:
             await asyncio.to_thread(borrow, caches, checkout, root, files)
         except (pygit2.GitError, KeyError) as problem:

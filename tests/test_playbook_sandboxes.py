@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from headgate.results import Outcome, Phase, Verdict
-from tasks.playbooks import Build, run_build
+from tasks.playbooks import Build, BuildProblem, run_build
 from tasks.sandbox import Bind, Sandbox, SandboxProblem
 from tasks.zygote import zygote
 from tests.services.workshop import Workshop, inside, processes, tasks, until_gone, until_running
@@ -123,9 +125,45 @@ async def test_forged_events_are_neither_read_nor_written_outside(workshop: Work
     forge = f"rm -rf /build/events/01-run/job_events; mkdir -p /build/events/01-run; ln -s {tmp_path} /build/events/01-run/job_events"
     plan = await workshop.plan(run=tasks(f"{{shell: '{forge}'}}", "{fail: {msg: no}}", hosts="localhost"))
     before = sorted([*tmp_path.iterdir(), plan.directory, plan.exports])
-    outcome = await run_build(plan)
+    outcome = await run_build(dataclasses.replace(plan, account=None))
     assert outcome.verdict == Verdict("RETRY", retry=True)  # what reports events is broken by it: no result can be believed
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["as an account of its own", "as the user of the executor"])
+async def test_a_job_that_puts_links_where_its_next_playbook_reports_makes_us_write_nowhere_else(
+    workshop: Workshop, tmp_path: Path, apart: bool
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o700)
+    before = outside.stat()
+    runs = tasks(f"{{shell: 'for n in 02 03; do ln -s {outside} /build/events/$n-run; done 2>&1 || true'}}", hosts="localhost")
+    plan = await workshop.plan(run=(runs, runs, runs))
+    try:
+        outcome = await run_build(plan if apart else dataclasses.replace(plan, account=None))
+        assert apart
+        assert outcome.verdict == Verdict("SUCCESS")
+        assert any("Permission denied" in line for line in workshop.said(plan, "localhost"))
+    except BuildProblem:  # it broke its own build, which is all that it can
+        assert not apart
+    assert list(outside.iterdir()) == []
+    assert outside.stat().st_ctime_ns == before.st_ctime_ns
+
+
+async def test_what_a_job_left_before_a_crash_is_not_written_through(workshop: Workshop, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "known_hosts").write_text("kept")
+    plan = await workshop.plan(run=tasks("{command: 'true'}", hosts="localhost"))
+    for name in ("home", "work"):
+        (plan.directory / name).mkdir(parents=True)
+    for link in ("home/.ssh", "work/src"):
+        (plan.directory / link).symlink_to(outside)
+    async with Build(plan) as build:
+        assert (await build.play(Phase.RUN, plan.job.run[0])).outcome == Outcome.OK
+    assert [path.name for path in outside.iterdir()] == ["known_hosts"]
+    assert (outside / "known_hosts").read_text() == "kept"
+    assert outside.stat().st_uid == os.getuid()
 
 
 async def test_results_that_are_a_link_to_elsewhere_are_not_followed(workshop: Workshop, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from headgate.jobs import Playbook, RoleSource
 from headgate.results import Verdict
 from tasks.playbooks import Build, BuildProblem, run_build
+from tasks.workspace import Checkout, WorkspaceProblem, make_workspace
 from tests.services.workshop import PROJECT, Workshop, tasks
 
 
@@ -92,3 +94,15 @@ async def test_facts_last_from_playbook_to_playbook(workshop: Workshop) -> None:
     )
     await run_build(plan)
     assert "found 42" in workshop.said(plan)
+
+
+async def test_no_repository_is_put_where_another_one_has_a_link_to_elsewhere(workshop: Workshop, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    workshop.upstream.path.joinpath("deep").symlink_to(tmp_path / "outside")
+    workshop.upstream.commit("a link", {"readme": ""})
+    plan = await workshop.plan(run="[]")
+    commit = plan.facts.projects[0].commit
+    places = [Checkout(PROJECT, "main", commit, path) for path in ("src/one/deep", "src/one")]
+    with pytest.raises(WorkspaceProblem, match=r"cannot be put at src/one/deep: another repository has a link at src/one/deep"):
+        await make_workspace(workshop.caches, places, tmp_path / "home", files=True)
+    assert not list((tmp_path / "outside").iterdir())
