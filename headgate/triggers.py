@@ -2,7 +2,8 @@
 
 Law: some trigger of the pipeline for the event's connection matches everything it asks of the event, and the change meets what the pipeline
 requires (any entry) and nothing that it rejects. Patterns match from the start of a text and need not reach its end; comments, e-mail
-addresses, user names and hashtags are searched. A branch or tag meets nothing that is asked of a review. Source: Zuul 14.3's Gerrit driver.
+addresses, user names and hashtags are searched; of an event that names nobody it is not asked who did it. A branch or tag meets nothing
+that is asked of a review. Source: Zuul 14.3's Gerrit driver.
 """
 
 from __future__ import annotations
@@ -20,19 +21,25 @@ def _any(patterns: tuple[Regex, ...], text: str, search: bool = False) -> bool:
     return not patterns or any((pattern.search(text) if search else pattern.match(text)) for pattern in patterns)
 
 
+def _is_by(patterns: tuple[Regex, ...], text: str) -> bool:
+    """Is it that person's? An account without an address has none that matches, whatever the pattern."""
+    return not patterns or (bool(text) and _any(patterns, text, search=True))
+
+
 def trigger_matches(trigger: Trigger, event: Event) -> bool:
     """Does the event alone meet the trigger?"""
     if trigger.connection != event.connection or trigger.time != event.time:
         return False
     granted = {(approval.label, str(approval.value)) for approval in event.approvals}
     changed = {(approval.label, str(approval.value)) for approval in event.approvals if approval.changed}
+    nobody = not event.username and not event.email
     return (
         _any(trigger.event, event.type)
         and _any(trigger.branch, event.branch)
         and _any(trigger.ref, event.ref)
         and _any(trigger.comment, event.comment, search=True)
-        and _any(trigger.email, event.email, search=True)
-        and _any(trigger.username, event.username, search=True)
+        and (nobody or _is_by(trigger.email, event.email))
+        and (nobody or _is_by(trigger.username, event.username))
         and _any(trigger.pipeline, event.pipeline)
         and (not trigger.added or any(_any(trigger.added, tag, search=True) for tag in event.added))
         and (not trigger.removed or any(_any(trigger.removed, tag, search=True) for tag in event.removed))

@@ -73,7 +73,15 @@ def _trigger(connection: str, driver: str, conf: dict[str, Any], complaints: Com
 
 def _votes(given: Any) -> tuple[tuple[str, int | str], ...]:
     merged = {str(label): value for each in as_list(given) for label, value in each.items()}
-    return tuple(merged.items())
+    return tuple((label, _number(value)) for label, value in merged.items())
+
+
+def _number(value: Any) -> int | str:
+    """`+1` in quotes is 1 too; what is no number matches no vote."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return str(value)
 
 
 def ref_filter(connection: str, driver: str, conf: dict[str, Any], path: tuple[Any, ...], complaints: Complaints) -> RefFilter:

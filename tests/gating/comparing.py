@@ -1,10 +1,12 @@
 """Random scenarios on Zuul's own scheduler and on ours, in bulk; what differs is shrunk to the fewest steps that still differ.
 
-    HEADGATE_ZUUL=DIRECTORY python -m tests.gating.comparing CONFIGURATION... [--seeds 0-20] [--steps 25] [--keep DIRECTORY] [--shrink]
+    HEADGATE_ZUUL=DIRECTORY python -m tests.gating.comparing CONFIGURATION... [--seeds 0-20] [--steps 25] [--keep DIRECTORY]
+                            [--answers DIRECTORY] [--shrink]
 
 A CONFIGURATION is a directory of `tests/gating/configurations`, of the fixtures in Zuul's source distribution, any with `main.yaml`, or
 `random-N` for the one that `random_configurations` makes of N; `random` takes another for each seed. Prints how many agreed; each
-scenario that did not is kept as `NAME.json`, beside what Zuul came to. Needs what `zuul_installation` names.
+scenario that did not is kept as `NAME.json`, beside what Zuul came to. What Zuul came to in any scenario is kept in the directory of
+`--answers` and taken from there the next time. Needs what `zuul_installation` names.
 """
 
 from __future__ import annotations
@@ -117,13 +119,30 @@ def made(name: str, seed: int, steps: int) -> Step:
     return with_snapshots(scenario(seed, read_setting(config).layouts, str(config), steps))
 
 
-def compare(name: str, seeds: Sequence[int], steps: int, environment: Mapping[str, str], keep: Path, shrink: bool) -> tuple[int, int]:
+def answered(scenarios: Mapping[str, Step], environment: Mapping[str, str], name: str, answers: Path | None) -> dict[str, Any]:
+    """As `on_zuul`, without playing again what was played before."""
+    if answers is None:
+        return on_zuul(scenarios, environment)
+    answers.mkdir(parents=True, exist_ok=True)
+    files = {label: answers / f"{Path(name).name}-{label}.json" for label in scenarios}
+    kept = {label: json.loads(path.read_text()) for label, path in files.items() if path.exists()}
+    known = {label: each["answer"] for label, each in kept.items() if each["scenario"] == scenarios[label]}
+    new = {label: each for label, each in scenarios.items() if label not in known}
+    for label, answer in (on_zuul(new, environment) if new else {}).items():
+        files[label].write_text(json.dumps({"scenario": scenarios[label], "answer": answer}))
+        known[label] = answer
+    return {label: known[label] for label in scenarios}
+
+
+def compare(
+    name: str, seeds: Sequence[int], steps: int, environment: Mapping[str, str], keep: Path, answers: Path | None, shrink: bool
+) -> tuple[int, int]:
     """How many scenarios of a configuration agreed, and of how many that Zuul brought to their end."""
     agreed = played = 0
     for start in range(0, len(seeds), BATCH):
         some = seeds[start : start + BATCH]
         scenarios = {f"seed{seed}": made(f"{name}-{seed}" if name == "random" else name, seed, steps) for seed in some}
-        for label, answer in on_zuul(scenarios, environment).items():
+        for label, answer in answered(scenarios, environment, name, answers).items():
             if answer is None:
                 print(f"{name} {label}: Zuul did not come to an end", flush=True)
                 continue
@@ -144,13 +163,15 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-10")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--keep", type=Path, default=Path("differences"))
+    parser.add_argument("--answers", type=Path)
     parser.add_argument("--shrink", action="store_true")
     given = parser.parse_args()
     first, _, last = given.seeds.partition("-")
     given.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, installation(Path(directory)) as environment:
         for name in given.configurations:
-            agreed, played = compare(name, range(int(first), int(last or first) + 1), given.steps, environment, given.keep, given.shrink)
+            seeds = range(int(first), int(last or first) + 1)
+            agreed, played = compare(name, seeds, given.steps, environment, given.keep, given.answers, given.shrink)
             print(f"{name}: {agreed} of {played} agreed", flush=True)
 
 

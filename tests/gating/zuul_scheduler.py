@@ -29,7 +29,7 @@ SILENT = ("change", "fail", "hold", "snapshot", "time", "conflict")
 
 class Play(ZuulTestCase):
     config_file = "zuul-sql-driver-postgres.conf"
-    wait_timeout = 300
+    wait_timeout = 90
 
     @property
     def path(self):
