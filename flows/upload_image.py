@@ -23,7 +23,6 @@ from tasks.image_boots import tell
 from tasks.image_files import BuildFiles
 from tasks.image_proof import Proof, ProofFailed, prove, take_away
 from tasks.image_snapshots import Recipe, SnapshotFailed, snapshot_format, take_snapshot
-from tasks.image_store import BECOMES
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
 
@@ -97,11 +96,11 @@ async def snapshot(upload_id: str, build: str, image: str, provider: str, format
         format=format,
         properties={"headgate_image": image, "headgate_build": build},
     )
-    await _clear(this, upload_id, place)
     node, upload = new_id(), await this.images.upload(upload_id)
     assert upload is not None
-    await this.images.begin_proof(node, upload, settings.snapshot_of, BECOMES)
+    await _clear(this, upload, place)
     base = current(await this.images.uploads(), place.images.get(settings.snapshot_of, ""), provider)
+    await this.images.begin_snapshot(node, upload, settings.snapshot_of, base)
     spec = NodeSpec(
         id=node,
         label=settings.snapshot_of,
@@ -120,9 +119,9 @@ async def snapshot(upload_id: str, build: str, image: str, provider: str, format
         await asyncio.shield(_end(this, place, node))
 
 
-async def _clear(this: Runtime, upload_id: str, place: Provider) -> None:
+async def _clear(this: Runtime, upload: Upload, place: Provider) -> None:
     """Nodes that an earlier try left go."""
-    for left in await this.images.proving(upload_id):
+    for left in await this.images.proving(upload):
         await _end(this, place, left)
 
 
@@ -147,7 +146,7 @@ async def check(upload_id: str, provider: str) -> str:
     place = this.providers[provider]
     upload = await this.images.upload(upload_id)
     assert upload is not None
-    await _clear(this, upload_id, place)
+    await _clear(this, upload, place)
     label = next(label for label, image in place.images.items() if image == upload.image)
     smoke = this.diskimages[upload.image].smoke_playbook
     playbook = (this.settings.directory / Path(smoke).expanduser()).resolve() if smoke else None

@@ -243,5 +243,6 @@ class Snapshots(Protocol):
 
     async def snapshot(self, node_id: str, image: ImageFile) -> str:
         """An image of the node's disk as it is now, named like an upload (`image.path` and `image.format` are not used); returns what
-        `NodeSpec.image` names it by. The node may be stopped by it. Repeatable by `image.id`. Raises `UploadFailed`."""
+        `NodeSpec.image` names it by. The node may be stopped by it. Called again for the same node and `image.id` it goes on or returns
+        the same; what another node became under that id is not it, and goes. Raises `UploadFailed`."""
         ...

@@ -18,7 +18,7 @@ from providers.openstack_cloud import Cloud, CloudError, Listing
 from providers.openstack_settings import OpenStackSettings
 
 IMAGE_FORMATS = ("qcow2", "raw", "vhd")
-OWNER, UPLOAD = "headgate_owner", "headgate_upload"
+OWNER, UPLOAD, NODE = "headgate_owner", "headgate_upload", "headgate_node"
 _COMING = frozenset({"queued", "saving", "uploading", "importing"})
 """Statuses of an image that may become `active` by itself."""
 _SENT = frozenset({"saving", "uploading", "importing"})
@@ -27,11 +27,12 @@ _SENT = frozenset({"saving", "uploading", "importing"})
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """One of our images as Glance lists it. `md5` is empty while, or where, Glance says none."""
+    """One of our images as Glance lists it. `md5` is empty while, or where, Glance says none; `node` is what a snapshot is of."""
 
     id: str
     owner: str
     upload: str
+    node: str
     status: str
     format: str
     md5: str
@@ -113,12 +114,15 @@ class Images:
                 raise UploadFailed(f"{self._settings.name}: image {image.name} is {known.status} after its upload{why}")
 
     async def snapshot(self, server_id: str, node_id: str, image: ImageFile) -> str:
-        """Its id in Glance once the image can be booted. The same `image.id` is the same image."""
+        """Its id in Glance once the image can be booted. The same `image.id` of the same node is the same image."""
         if not server_id:
             raise UploadFailed(f"{self._settings.name} has no node {node_id} to take a snapshot of")
-        properties = {**image.properties, OWNER: image.owner, UPLOAD: image.id}
+        properties = {**image.properties, OWNER: image.owner, UPLOAD: image.id, NODE: node_id}
         try:
-            if image.id not in {known.upload for known in await self._listing.fresh()}:
+            made = [known for known in await self._listing.fresh() if known.upload == image.id]
+            for other in (known for known in made if known.node != node_id):
+                await self._delete(other.id)
+            if all(known.node != node_id for known in made):
                 await self._cloud.ask(
                     "take a snapshot",
                     lambda connection: connection.compute.create_server_image(server_id, image.name, metadata=properties),
@@ -126,7 +130,8 @@ class Images:
                 )
             async with asyncio.timeout(self._settings.image_upload_timeout):
                 while True:
-                    found = {known.status: known.id for known in await self._listing.fresh() if known.upload == image.id}
+                    listed = await self._listing.fresh()
+                    found = {known.status: known.id for known in listed if (known.upload, known.node) == (image.id, node_id)}
                     if "active" in found:
                         return found["active"]
                     if not found.keys() & _COMING:  # Nova makes the image before it answers, and deletes it when the snapshot fails
@@ -160,6 +165,7 @@ def _known(found: Any) -> _Known:
         id=found.id,
         owner=said[OWNER],
         upload=said[UPLOAD],
+        node=str(said.get(NODE) or ""),
         status=found.status or "",
         format=found.disk_format or "",
         md5=found.checksum or "",

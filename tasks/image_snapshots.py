@@ -15,7 +15,7 @@ from typing import TextIO
 
 import asyncssh
 
-from providers.base import AtCapacity, ImageFile, ImageStore, LaunchFailed, NodeSpec, Provider, Snapshots, UploadFailed
+from providers.base import AtCapacity, DestroyFailed, ImageFile, ImageStore, LaunchFailed, NodeSpec, Provider, Snapshots, UploadFailed
 from providers.ssh import LoginFailed, logged_in
 
 TREE = "tar"
@@ -57,9 +57,12 @@ def snapshot_format(provider: Provider) -> str:
 
 async def take_snapshot(provider: Provider, spec: NodeSpec, recipe: Recipe, image: ImageFile, log: TextIO) -> str:
     """Start the node of `spec` (with a key of its own), prepare it, and make the image; what boots it. The caller destroys the node,
-    whatever happened. `image.path` is where a tree is put meanwhile. Raises `SnapshotFailed`, or `AtCapacity`."""
+    whatever happened. `image.path` is where a tree is put meanwhile. Raises `SnapshotFailed`, or `AtCapacity`.
+
+    What an earlier attempt made under `image.id` goes first: it came of another node, perhaps of other scripts, or was refused."""
     key = asyncssh.generate_private_key("ssh-ed25519", comment="headgate snapshot")
     try:
+        await _forget_earlier(provider, image)
         node = await provider.launch(replace(spec, public_key=key.export_public_key().decode().strip()))
         async with logged_in(node.host, node.port, node.username, key, node.host_keys) as connection:
             async with asyncio.timeout(recipe.seconds):
@@ -80,8 +83,15 @@ async def take_snapshot(provider: Provider, spec: NodeSpec, recipe: Recipe, imag
         raise SnapshotFailed(f"its scripts took longer than {recipe.seconds:g} s") from None
     except (LoginFailed, asyncssh.Error, OSError) as problem:
         raise SnapshotFailed(f"its node was lost: {problem}") from problem
-    except UploadFailed as problem:
+    except (UploadFailed, DestroyFailed) as problem:
         raise SnapshotFailed(str(problem)) from problem
+
+
+async def _forget_earlier(provider: Provider, image: ImageFile) -> None:
+    if isinstance(provider, ImageStore):
+        for external_id, made_for in (await provider.owned_images(image.owner)).items():
+            if made_for == image.id:
+                await provider.delete_image(external_id)
 
 
 async def _run(connection: asyncssh.SSHClientConnection, name: str, script: str, environment: Mapping[str, str], log: TextIO) -> None:

@@ -52,6 +52,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _purpose(what: str, upload: Upload) -> str:
+    """What people read of a node on hold for an upload; with its provider, it says which upload that is."""
+    return f"{what} image {upload.image}, build {upload.build[:12]}"
+
+
 class ImageRecords:
     """Everything Headgate remembers about images."""
 
@@ -236,26 +241,26 @@ class ImageRecords:
             )
             return {row.upload: row.nodes for row in await connection.execute(query)}
 
-    async def begin_proof(self, node: str, upload: Upload, label: str, what: str = PROVES) -> None:
-        """A node that proves an upload, or becomes it: on hold until `end_proof`, so that no build gets it and no housekeeping takes it."""
-        async with self._engine.begin() as connection:
-            message = f"{what} image {upload.image}, build {upload.build[:8]}"
-            await connection.execute(
-                insert(t.nodes).values(
-                    id=node, label=label, provider=upload.provider, state=NodeState.HOLD, message=message, created=_now(), changed=_now()
-                )
-            )
-            await connection.execute(insert(t.image_boots).values(node=node, upload=upload.id, created=_now()))
+    async def begin_proof(self, node: str, upload: Upload, label: str) -> None:
+        """A node that proves an upload: on hold until `end_proof`, so that no build gets it and no housekeeping takes it."""
+        await self._hold(node, upload, label, PROVES, upload)
 
-    async def proving(self, upload_id: str) -> list[str]:
+    async def begin_snapshot(self, node: str, upload: Upload, label: str, base: Upload | None) -> None:
+        """A node that becomes an upload, on hold as one that proves it. It runs on `base`, if on any upload of ours."""
+        await self._hold(node, upload, label, BECOMES, base)
+
+    async def _hold(self, node: str, upload: Upload, label: str, what: str, runs_on: Upload | None) -> None:
+        async with self._engine.begin() as connection:
+            values = {"label": label, "provider": upload.provider, "state": NodeState.HOLD, "message": _purpose(what, upload)}
+            await connection.execute(insert(t.nodes).values(id=node, created=_now(), changed=_now(), **values))
+            if runs_on is not None:
+                await connection.execute(insert(t.image_boots).values(node=node, upload=runs_on.id, created=_now()))
+
+    async def proving(self, upload: Upload) -> list[str]:
         """Nodes that an earlier proof of this upload, or its making, left."""
-        ours = sa.or_(*(t.nodes.c.message.like(f"{what} image %") for what in (PROVES, BECOMES)))
+        ours = t.nodes.c.message.in_([_purpose(what, upload) for what in (PROVES, BECOMES)])
         async with self._engine.connect() as connection:
-            query = (
-                sa.select(t.nodes.c.id)
-                .join(t.image_boots, t.nodes.c.id == t.image_boots.c.node)
-                .where(t.image_boots.c.upload == upload_id, t.nodes.c.state == NodeState.HOLD, ours)
-            )
+            query = sa.select(t.nodes.c.id).where(t.nodes.c.provider == upload.provider, t.nodes.c.state == NodeState.HOLD, ours)
             return [row.id for row in await connection.execute(query)]
 
     async def end_proof(self, node: str) -> None:

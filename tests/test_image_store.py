@@ -84,12 +84,39 @@ async def test_what_nodes_run_on_is_not_superfluous(images: ImageRecords, store:
     assert await images.superfluous(POLICIES) == ()
     nodes = await NodeStore(store._engine).nodes()
     assert [(node.id, node.state, node.request) for node in nodes] == [("node", NodeState.HOLD, "")]
-    assert await images.proving("one") == ["node"]
+    assert await images.proving(uploads["one"]) == ["node"] and await images.proving(uploads["two"]) == []
     await images.end_proof("node")
     assert DeleteUpload("one") in await images.superfluous(POLICIES)
     assert {upload.id: upload.state for upload in await images.uploads()}["one"] is UploadState.DELETING
     await images.forget_upload("one")
     assert [upload.id for upload in await images.uploads()] == ["two", "three"]
+
+
+async def test_what_a_node_runs_on_that_becomes_a_snapshot_is_in_use(images: ImageRecords) -> None:
+    for name in ("one", "two", "three"):
+        await proved(images, name)
+    uploads = {upload.id: upload for upload in await images.uploads()}
+    await images.begin_build("taken", "prepared", "")
+    await images.end_build("taken", BuildState.READY, {})
+    taken = await images.build("taken")
+    assert taken is not None
+    snapshot = await images.begin_upload("snapshot", taken, "cloud", "snapshot")
+    await images.begin_snapshot("node", snapshot, "debian-12", uploads["one"])
+    assert await images.users() == {"one": 1}
+    policies = POLICIES | {"prepared": Policy({"cloud": "snapshot"})}
+    assert await images.superfluous(policies) == ()
+    assert await images.proving(snapshot) == ["node"] and await images.proving(uploads["one"]) == []
+    await images.end_proof("node")
+    assert DeleteUpload("one") in await images.superfluous(policies)
+
+
+async def test_a_label_that_brings_its_own_image_becomes_a_snapshot_too(images: ImageRecords) -> None:
+    await images.begin_build("taken", "prepared", "")
+    taken = await images.build("taken")
+    assert taken is not None
+    snapshot = await images.begin_upload("snapshot", taken, "cloud", "snapshot")
+    await images.begin_snapshot("node", snapshot, "small", None)
+    assert await images.users() == {} and await images.proving(snapshot) == ["node"]
 
 
 async def test_builds_without_files_are_forgotten_but_the_newest(images: ImageRecords) -> None:

@@ -111,8 +111,10 @@ async def test_a_snapshot_of_a_node_becomes_an_image_that_nodes_boot(make: Make)
     again = await provider.launch(replace(spec(2), image=external_id))
     assert await log_in(again, "cat ~/prepared") == "prepared"
     assert await provider.owned_images("headgate-test") == {external_id: "upload-1"}
-    await provider.delete_image(external_id)
-    await provider.delete_image(external_id)
+    other = await provider.snapshot("node-2", image)  # another attempt at the same upload, with a node of its own
+    assert other != external_id and await provider.owned_images("headgate-test") == {other: "upload-1"}
+    await provider.delete_image(other)
+    await provider.delete_image(other)
     assert await provider.owned_images("headgate-test") == {}
 
 
