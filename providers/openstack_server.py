@@ -16,6 +16,8 @@ from providers.openstack_settings import CloudImage, OpenStackLabel, OpenStackSe
 
 OWNER, NODE, PROVIDER, LABEL = "headgate_owner", "headgate_node", "headgate_provider", "headgate_label"
 """Metadata of every server, so that a lost database leaks nothing for ever."""
+KEY = "headgate_key"
+"""Metadata with the build's public key, which the element `ci-network` reads: where there is glean nobody reads user data."""
 _LONGEST_VALUE = 255
 
 
@@ -72,6 +74,8 @@ def server_request(
     """The arguments of `compute.create_server`."""
     booted = settings.image_of(label)
     metadata = {**label.instance_properties, **spec.tags, LABEL: spec.label, PROVIDER: settings.name, NODE: spec.id, OWNER: spec.owner}
+    if settings.private_key is None and len(spec.public_key) <= _LONGEST_VALUE:
+        metadata[KEY] = spec.public_key
     request: dict[str, Any] = {
         "name": spec.hostname or f"headgate-{spec.id}",
         "flavor_id": flavor,

@@ -36,9 +36,9 @@ def image_file(directory: Path, upload: str, format: str = "raw", megabytes: int
 
 
 def clouds_with_glance(cloud: OpenStack, glance: str, directory: Path) -> Path:
-    """A clouds.yaml whose `ci-alpha` talks to Glance at the URL."""
+    """A clouds.yaml whose `ci-alpha` talks to Glance at the URL: its root, where it lists its versions. At /v2 it lists nothing."""
     clouds = json.loads(cloud.clouds_file.read_text())["clouds"]
-    clouds["ci-alpha"] |= {"image_endpoint_override": f"{glance.rstrip('/')}/v2"}
+    clouds["ci-alpha"] |= {"image_endpoint_override": glance}
     written = directory / "clouds.yaml"
     written.write_text(json.dumps({"clouds": clouds}))
     return written
@@ -73,7 +73,6 @@ async def test_an_import_is_waited_for(make: Make, alpha: Connection, tmp_path: 
     await provider.delete_image(external)
 
 
-@pytest.mark.skip(reason="openstacksdk finds no version of Glance through the proxy: not understood yet")
 async def test_an_upload_that_is_cut_off_is_begun_again(openstack_cloud: OpenStack, make: Make, alpha: Connection, tmp_path: Path) -> None:
     image = image_file(tmp_path, "cut")
     glance = alpha.endpoint_for("image")
@@ -91,7 +90,6 @@ async def test_an_upload_that_is_cut_off_is_begun_again(openstack_cloud: OpenSta
     await provider.delete_image(external)
 
 
-@pytest.mark.skip(reason="openstacksdk finds no version of Glance through the proxy: not understood yet")
 async def test_an_upload_that_takes_too_long_is_given_up_and_nothing_of_it_goes_on(
     openstack_cloud: OpenStack, make: Make, alpha: Connection, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from tests import test_providers
 from tests.openstack.conftest import Make
 from tests.openstack.entries import entry
 from tests.services.openstack.cloud import OpenStack
-from tests.test_providers import Place, log_in, spec
+from tests.test_providers import PUBLIC_KEY, Place, log_in, spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.cloud]
 
@@ -62,7 +62,7 @@ async def test_a_server_names_its_owner_and_has_a_config_drive(make: Make, alpha
     server = alpha.compute.get_server(node.external_id)
     assert server.metadata == {
         "headgate_owner": "headgate-test", "headgate_node": "node-1", "headgate_provider": "cloud", "headgate_label": "small",
-        "job": "tox", "team": "infra",
+        "headgate_key": PUBLIC_KEY, "job": "tox", "team": "infra",
     }  # fmt: skip
     assert server.has_config_drive
     assert await log_in(node, "hostname") == "tox-1"
