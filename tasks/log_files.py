@@ -5,11 +5,13 @@ A job wrote them, so names and kinds may be anything: only regular files count a
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import html
 import json
 import mimetypes
 import os
+import stat
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -28,7 +30,8 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """`path` is relative, with slashes. `content_type` and `encoding` are what a browser is told."""
+    """`path` is relative, with slashes; what of it is no UTF-8 is written `\\xNN`. `content_type` and `encoding` are what a browser is
+    told."""
 
     path: str
     file: Path
@@ -52,7 +55,8 @@ def log_files(logs: Path) -> list[LogFile]:
             if file.is_symlink() or not file.is_file():
                 continue
             content_type, encoding = _kind(file)
-            found.append(LogFile(file.relative_to(logs).as_posix(), file, facts.st_size, facts.st_mtime, content_type, encoding))
+            path = os.fsencode(file.relative_to(logs)).decode(errors="backslashreplace")
+            found.append(LogFile(path, file, facts.st_size, facts.st_mtime, content_type, encoding))
             if len(found) >= MOST_FILES:
                 return sorted(found, key=lambda each: each.path)
     return sorted(found, key=lambda each: each.path)
@@ -76,6 +80,18 @@ def _head(file: Path) -> bytes:
 def opened(file: Path) -> Any:
     """The file for reading, if it is not a link by now. Raises `OSError`."""
     return open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+
+
+def make_readable(logs: Path) -> None:
+    """Let us read what a job that runs as our own user left unreadable, by mistake or to have it overlooked. No link is followed."""
+    logs.chmod(logs.stat().st_mode | stat.S_IRWXU)
+    for directory, names, files in os.walk(logs):  # from above: what was opened is gone into
+        for name in (*names, *files):
+            with contextlib.suppress(OSError):
+                path = Path(directory, name)
+                mode = path.lstat().st_mode
+                if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+                    path.chmod(mode | (stat.S_IRWXU if stat.S_ISDIR(mode) else stat.S_IRUSR | stat.S_IWUSR))
 
 
 def clean(logs: Path, secrets: Collection[str]) -> list[str]:
@@ -164,8 +180,9 @@ def manifest(found: list[LogFile]) -> bytes:
     return json.dumps(root).encode()
 
 
-def index(found: list[LogFile], title: str) -> bytes:
-    """A page with a link to every file, since object stores list nothing."""
+def index(found: list[LogFile], title: str, left_out: int = 0) -> bytes:
+    """A page with a link to every file, since object stores list nothing. So many more are `left_out` of the store."""
     lines = "".join(f'<li><a href="{quote(each.path)}">{html.escape(each.path)}</a> {each.size:,} bytes</li>\n' for each in found)
     name = html.escape(title)
-    return f'<!doctype html><meta charset="utf-8"><title>{name}</title><h1>{name}</h1>\n<ul>\n{lines}</ul>\n'.encode()
+    more = f"<p>{left_out} more have names too long for this store.\n" if left_out else ""
+    return f'<!doctype html><meta charset="utf-8"><title>{name}</title><h1>{name}</h1>\n<ul>\n{lines}</ul>\n{more}'.encode()

@@ -41,7 +41,7 @@ from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, put, shows
 from tasks.disk import disk_watched, for_want_of_disk, is_full, why_full
 from tasks.job_output import JobOutput
 from tasks.listening import Ear, listening
-from tasks.log_files import clean, clean_file
+from tasks.log_files import clean, clean_file, make_readable
 from tasks.playbook_runner import PlaybookEnd, outcome_of
 from tasks.player import Player
 from tasks.redaction import hidden, texts
@@ -257,6 +257,8 @@ class Build:
         for name in ("agent", "events", "facts", "home", "work"):
             await asyncio.to_thread(shutil.rmtree, self.plan.directory / name, ignore_errors=True)
         await asyncio.to_thread(self._make_room)
+        if self.plan.account is None and self.logs.is_dir():
+            await asyncio.to_thread(make_readable, self.logs)
         if self._secrets:
             await asyncio.to_thread(clean, self.logs, self._secrets)
             await asyncio.to_thread(clean_file, self.console_path, self._secrets)  # before a redaction was returned, it was no secret

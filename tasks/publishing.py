@@ -11,6 +11,9 @@ from headgate.settings import LogSettings
 from tasks.log_files import INDEX, MANIFEST, index, log_files, manifest, suite_result
 from tasks.log_storage import put_all, storage
 
+LONGEST_NAME = 1024
+"""Bytes in the name of an object: the limit of S3, and what Swift is set to unless told otherwise. A file beyond it is left out."""
+
 
 async def with_tests(data: dict[str, Any], logs: Path) -> dict[str, Any]:
     """What a build returned, and below `zuul.tests` what the reports of tests among its logs say, if there are any."""
@@ -37,10 +40,12 @@ async def publish(settings: LogSettings, logs: Path, build: str, title: str) -> 
         store = storage(settings)
         if store is None:
             return ""
-        found = log_files(logs)
-        extra = {INDEX: index(found, title), MANIFEST: manifest(found)}
+        prefix = f"{settings.prefix}{build[:3]}/{build}/"
+        everything = log_files(logs)
+        found = [each for each in everything if len(f"{prefix}{each.path}".encode()) <= LONGEST_NAME]
+        extra = {INDEX: index(found, title, len(everything) - len(found)), MANIFEST: manifest(found)}
         there = {each.path for each in found}
         missing = {name: content for name, content in extra.items() if name not in there}
-        return put_all(store, f"{settings.prefix}{build[:3]}/{build}/", found, missing)
+        return put_all(store, prefix, found, missing)
 
     return await asyncio.to_thread(put)

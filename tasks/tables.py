@@ -128,7 +128,7 @@ builds = Table(
     _moment("ended"),
     _moment("cancelled", comment="when it was asked to stop"),
     _moment("failing", comment="when it was known that it will fail, before its end"),
-    _moment("unpublished", comment="since when its logs are to be put into the store that they are not in yet"),
+    _moment("unpublished", comment="from when on its logs are to be put into the store that they are not in yet"),
     Column("result", String),
     Column("message", Text, nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default="", comment="why it runs again"),

@@ -16,7 +16,7 @@ from subunit.v2 import StreamResultToBytes
 
 from headgate.settings import LogSettings
 from headgate.tested import FailedTest, SuiteResult, junit, subunit_v2
-from tasks.log_files import clean, log_files, manifest, suite_result
+from tasks.log_files import clean, log_files, make_readable, manifest, suite_result
 from tasks.log_storage import StorageProblem
 from tasks.publishing import publish, with_log_url, with_tests
 from tests.services.swift import PROGRAMS, swift_servers
@@ -95,6 +95,21 @@ def test_a_secret_is_blotted_out_of_every_file_and_a_link_is_not_followed(logs: 
     assert (tmp_path / "outside").read_text() == "hunter2hunter2"
 
 
+def test_what_a_job_left_unreadable_is_read_all_the_same(tmp_path: Path) -> None:
+    """Where a job runs as the user that publishes its logs. Root reads everything, so somebody else looks here."""
+    (tmp_path / "logs/shut").mkdir(parents=True)
+    (tmp_path / "logs/shut/token").write_text("hunter2hunter2")
+    (tmp_path / "logs/link").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside").write_text("")
+    (tmp_path / "outside").chmod(0)
+    for name, mode in (("logs/shut/token", 0), ("logs/shut", 0), ("logs", 0)):
+        (tmp_path / name).chmod(mode)
+    make_readable(tmp_path / "logs")
+    assert [(tmp_path / name).stat().st_mode & 0o700 for name in ("logs", "logs/shut", "logs/shut/token")] == [0o700, 0o700, 0o600]
+    assert (tmp_path / "outside").stat().st_mode & 0o777 == 0
+    assert clean(tmp_path / "logs", ["hunter2hunter2"]) == ["shut/token"]
+
+
 async def test_tests_and_the_address_are_kept_with_what_the_build_returned(logs: Path) -> None:
     assert suite_result(logs) == junit(JUNIT)
     data = await with_tests({"colour": "teal", "zuul": {"pause": True}}, logs)
@@ -115,6 +130,10 @@ def s3() -> Iterator[str]:
 @pytest.mark.slow
 async def test_logs_in_s3_open_and_expire(logs: Path, s3: str) -> None:
     boto3 = pytest.importorskip("boto3")
+    long = "/".join(["d" * 200] * 6)
+    (logs / long).mkdir(parents=True)
+    (logs / long / "too long").write_text("")
+    Path(os.fsdecode(os.fsencode(logs) + b"/\xff\xe9")).write_text("odd\n")
     settings = LogSettings(
         driver="s3", endpoint=s3, access_key="key", secret_key="secret", prefix="ci/", keep_days=7, container="test-logs"
     )
@@ -127,6 +146,8 @@ async def test_logs_in_s3_open_and_expire(logs: Path, s3: str) -> None:
         assert (packed.text, packed.headers["content-encoding"]) == ("booted\n", "gzip")
         page = await client.get(f"{url}index.html")
         assert (page.headers["content-type"], "controller/deep/report.xml" in page.text) == ("text/html", True)
+        assert "1 more have names too long for this store" in page.text
+        assert (await client.get(f"{url}%5Cxff%5Cxe9")).text == "odd\n"
         assert (await client.get(f"{url}link")).status_code == 404
     bucket = boto3.client("s3", endpoint_url=s3, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
     (rule,) = bucket.get_bucket_lifecycle_configuration(Bucket="test-logs")["Rules"]

@@ -241,10 +241,10 @@ class BuildStore(StoreBase):
             return [build for build in build_ids if build and build not in going]
 
     async def unpublished_builds(self) -> list[str]:
-        """Builds whose logs are still to be published and that no run of a worker is about to publish, the oldest first. A run whose
-        worker died counts as going on until that was found."""
+        """Builds whose logs are to be published by now and that no run of a worker is about to publish, those first that have waited
+        longest. A run whose worker died counts as going on until that was found."""
         claimed = sa.select(t.claims.c.flow_run)
-        left = (t.builds.c.unpublished.is_not(None), t.builds.c.ended.is_not(None), t.builds.c.flow_run.not_in(claimed))
+        left = (t.builds.c.unpublished <= utc_now(), t.builds.c.ended.is_not(None), t.builds.c.flow_run.not_in(claimed))
         async with self._engine.connect() as connection:
             return list(await connection.scalars(sa.select(t.builds.c.id).where(*left).order_by(t.builds.c.unpublished)))
 
