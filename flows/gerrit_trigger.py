@@ -97,10 +97,10 @@ async def resume(this: Runtime, item: Item) -> str:
 
 
 async def leave(this: Runtime, buildset_id: str) -> None:
-    """Somebody cancelled the run. What is decided by now is said, and merged, without it; else its item leaves, unless it was for that
-    that the run was cancelled."""
+    """Somebody cancelled the run. What is to be said by now is said, and merged, without it; else its item leaves (also one that was spoken
+    of and whose reporter jobs still ran), unless it was for that that the run was cancelled."""
     await this.store.hand_over(buildset_id)
-    if await this.store.decided(buildset_id):
+    if await this.store.being_said(buildset_id):
         return
     found = await this.store.buildset(buildset_id)
     item = await this.store.item(found.item) if found is not None and found.ended is None else None

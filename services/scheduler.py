@@ -123,8 +123,8 @@ class Scheduler:
         commands = await self._store.new_commands()
         self._hearing.again = False
         heard = await self._hearing.hear_all(events)
+        await self._take_results()  # first, so that nobody takes out by hand what has just merged
         obeyed = {command.id: await self._commands.obey(command) for command in commands}
-        await self._take_results()
         turn = self._turns.make(datetime.now(UTC))
         for event in events:
             if event.id not in heard:

@@ -47,11 +47,11 @@ class ReportStore(StoreBase):
                 found.setdefault(row.buildset, []).append(report_of(row))
         return {buildset: reports for buildset, reports in found.items() if all(report.sent is not None for report in reports)}
 
-    async def decided(self, buildset_id: str) -> bool:
-        """Was the end of the buildset written down to be said, whether or not it has been said by now?"""
+    async def being_said(self, buildset_id: str) -> bool:
+        """Is the end of the buildset written down and still to be said, by whomever?"""
         async with self._engine.connect() as connection:
-            query = sa.select(sa.exists().where(t.reports.c.buildset == buildset_id, t.reports.c.kind.not_in(NO_END)))
-            return bool(await connection.scalar(query))
+            unsaid = (t.reports.c.buildset == buildset_id, t.reports.c.sent.is_(None), t.reports.c.kind.not_in(NO_END))
+            return bool(await connection.scalar(sa.select(sa.exists().where(*unsaid))))
 
     async def hand_over(self, buildset_id: str) -> int:
         """Let the scheduler say of the buildset's end what its flow run has not said and will not say any more; how many reports."""
