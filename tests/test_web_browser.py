@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from services.web import WebSettings, create_app
 from tests.fake_reader import FakeReader, world
+from tests.services.chromium import chromium
 from tests.test_web import FAILED, RUNNING, serving
 
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=60_000)
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-)
 
 
 @pytest.fixture
@@ -29,12 +25,8 @@ def reader(tmp_path: Path) -> FakeReader:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is not installed (Debian: chromium)"
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS.split())
+    async with chromium() as started:
         yield started
-        await started.close()
 
 
 @asynccontextmanager

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from openstack.connection import Connection
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
+from tests.services.chromium import chromium
 from tests.services.image_builder import IMAGE, ImageBuilder
 from tests.services.openstack.cloud import OpenStack
 from tests.services.until import until
-from tests.test_web_browser import ARGUMENTS
 
 pytestmark = [
     pytest.mark.slow,
@@ -62,12 +62,8 @@ def images(openstack_cloud: OpenStack) -> Iterator[ImageBuilder]:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Any]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS.split())
-        expect.set_options(timeout=120_000)
+    async with chromium() as browser:
         yield await browser.new_page(viewport={"width": 1400, "height": 900})
-        await browser.close()
-        expect.set_options(timeout=5000)
 
 
 async def test_an_image_is_built_before_the_eyes_of_people_and_proved_everywhere(

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
+from tests.services.chromium import PATIENCE, chromium
 from tests.services.installation import Installation
-from tests.test_web_browser import ARGUMENTS
 
 pytestmark = pytest.mark.slow
-PATIENCE = 60_000
-"""Milliseconds for what appears on a page."""
 
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is not installed (Debian: chromium)"
-    expect.set_options(timeout=PATIENCE)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS.split())
+    async with chromium() as browser:
         yield await browser.new_page(viewport={"width": 1400, "height": 1000})
-        await browser.close()
-    expect.set_options(timeout=5000)
 
 
 async def test_prefects_pages_show_a_change_with_its_jobs_below_it(ci: Installation, page: Page, tmp_path: Path) -> None:

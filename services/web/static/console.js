@@ -85,6 +85,7 @@ function append(lines) {
 }
 
 function frame() {
+  if (!scheduled) return;
   scheduled = false;
   const target = wanted();
   const before = count;
@@ -96,8 +97,10 @@ function frame() {
 }
 
 function schedule() {
-  if (!scheduled) requestAnimationFrame(frame);
+  if (scheduled) return;
   scheduled = true;
+  requestAnimationFrame(frame);
+  setTimeout(frame, 1000);  // a tab in the background draws no frames, and is to be up to date when somebody turns to it
 }
 
 function say() {
