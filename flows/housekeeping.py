@@ -16,6 +16,7 @@ from flows.publishing import publish_left_logs
 from flows.ready_nodes import ready_nodes
 from headgate.nodes import NodeState
 from tasks.effects import effect
+from tasks.node_keys import forget_keys_of_others
 from tasks.runtime import Runtime, runtime
 from tasks.sending import UNSENT
 
@@ -40,12 +41,17 @@ async def strangers(this: Runtime) -> list[tuple[str, str]]:
 
 
 async def tidy(this: Runtime) -> None:
-    """What a worker that was killed on this machine left on it: nodes that others have forgotten since, files of builds that have ended.
-    For a worker to begin with."""
+    """What a worker that was killed on this machine left on it: nodes that others have forgotten since and their keys, files of builds
+    that have ended. For a worker to begin with."""
     gone = (this.providers[provider].destroy(node_id) for node_id, provider in await strangers(this))
     for outcome in await asyncio.gather(*gone, return_exceptions=True):
         if isinstance(outcome, BaseException):
             logger.warning("A node that was left here cannot be destroyed: %s", outcome)
+
+    async def known() -> list[str]:
+        return [node.id for node in await this.nodes.nodes()]
+
+    await forget_keys_of_others(this.settings.state, known)
     builds = this.settings.state / "builds"
     if this.home is not None and builds.is_dir():
         oldest = (datetime.now(UTC) - timedelta(days=this.settings.keep_days)).timestamp()

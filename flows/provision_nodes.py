@@ -21,7 +21,7 @@ from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSp
 from providers.registry import offer
 from tasks.effects import effect
 from tasks.image_boots import image_for, launch_watched
-from tasks.node_keys import hand_over, launched_ahead
+from tasks.node_keys import hand_over
 from tasks.node_store import NodeStore, StoredNode, request_topic
 from tasks.ready_pools import fill_soon
 from tasks.runtime import Runtime, runtime
@@ -151,13 +151,12 @@ async def _hold_for_people(this: Runtime, request_id: str) -> None:
 
 async def _hand_over(this: Runtime, nodes: list[StoredNode], public_key: str) -> bool:
     """Nodes that were launched ahead get the build's key in place of their own. False when one of them is no good after all."""
-    outcomes = await asyncio.gather(
-        *(hand_over(this.settings.state, this.home, node.node, public_key) for node in nodes if node.node is not None)
-    )
-    bad = [(node_id, problem) for node_id, problem in outcomes if problem]
-    for node_id, problem in bad:
-        await this.nodes.reject(node_id, problem)
-    return not bad
+    ahead = [node.node for node in nodes if node.ahead and node.node is not None]
+    problems = await asyncio.gather(*(hand_over(this.settings.state, this.home, node, public_key) for node in ahead))
+    for node, problem in zip(ahead, problems, strict=True):
+        if problem:
+            await this.nodes.reject(node.id, problem)
+    return not any(problems)
 
 
 @flow(name="provision-nodes", flow_run_name="nodes for {build_name}", validate_parameters=False, persist_result=False)
@@ -176,12 +175,11 @@ async def provision_nodes(request_id: str, build_name: str, public_key: str) -> 
                     raise NodeFailure(request.reason if request and request.state == "failed" else "the request was withdrawn")
                 nodes = await this.nodes.nodes_of(request_id)
                 if request.state == "fulfilled":
-                    taken = any(launched_ahead(this.settings.state, node.id) for node in nodes)
                     if not await _hand_over(this, nodes, public_key):
                         await decide(this)
                         continue
                     await this.nodes.use(request_id)
-                    if taken:
+                    if any(node.ahead for node in nodes):
                         await fill_soon(this, f"after {build_name}", request_id)
                     return _in_order(request.labels, nodes)
                 for node in nodes:

@@ -105,10 +105,9 @@ def _reason(problem: BaseException) -> str:
     return str(problem) or "no answer in time"
 
 
-async def replace_key(node: Node, old_private_key: Path, new_public_key: str, seconds: float = 30) -> None:
+async def replace_key(node: Node, old: asyncssh.SSHKey, new_public_key: str, seconds: float = 30) -> None:
     """From now on the new key logs in as the node's user, and the old one no longer does. Repeatable, as long as the old one does.
     Raises `LoginFailed`."""
-    old = asyncssh.read_private_key(old_private_key)
     async with logged_in(node.host, node.port, node.username, old, node.host_keys, seconds) as connection:
         await put_key(connection, new_public_key, instead_of=old.export_public_key().decode(), seconds=seconds)
 

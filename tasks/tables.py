@@ -174,6 +174,7 @@ nodes = Table(
     _moment("changed", nullable=False),
     Column("node", JSONB, comment="providers.base.Node once it is up"),
     _moment("hold_until", comment="a held node goes away then; never, without"),
+    Column("ahead", Boolean, nullable=False, server_default="false", comment="it was launched before anybody asked for it"),
 )
 
 node_history = Table(

@@ -30,7 +30,8 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class StoredNode:
-    """A node as the store knows it. `node` is set from the moment it can be logged in to."""
+    """A node as the store knows it. `node` is set from the moment it can be logged in to. One that was launched `ahead` of any request has
+    a key of its own until it is handed over."""
 
     id: str
     request: str
@@ -43,6 +44,7 @@ class StoredNode:
     changed: datetime
     node: Node | None
     hold_until: datetime | None = None
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class NodeQueries:
                     r.changed,
                     None if r.node is None else NODE.validate_python(r.node),
                     r.hold_until,
+                    r.ahead,
                 )
                 for r in rows
             ]

@@ -93,7 +93,8 @@ class NodePasses(NodeQueries):
     async def _new_node(connection: AsyncConnection, node_id: str, request: str, label: str, provider: str, zone: str) -> str:
         now = utc_now()
         values = {"id": node_id, "label": label, "provider": provider, "created": now}
-        await connection.execute(insert(t.nodes).values(**values, request=request, zone=zone, state=NodeState.BUILDING, changed=now))
+        more = {"request": request, "zone": zone, "state": NodeState.BUILDING, "changed": now, "ahead": not request}
+        await connection.execute(insert(t.nodes).values(**values, **more))
         await connection.execute(insert(t.node_history).values(**values))
         return node_id
 
