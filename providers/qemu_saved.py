@@ -12,9 +12,12 @@ machines boot.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,19 +114,13 @@ class SavedMachines:
                 raise NotSaved("the image has no program that takes a new identity (element ci-identity)")
 
     def _sweep(self) -> None:
-        """Remove what was saved of images that are no more, or are no more what they were. Who goes on from one has its files open."""
-        for facts in self._directory.glob(f"*/{FACTS}"):
-            known = read_facts(facts)
-            if not known:
-                continue  # another launch removes it right now
-            path, size, modified, number = known["image"]
-            try:
-                stat = Path(path).stat()
-                same = (stat.st_size, stat.st_mtime_ns, stat.st_ino) == (size, modified, number)
-            except FileNotFoundError:
-                same = False
-            if not same:
-                remove_tree(facts.parent)
+        """Remove what was saved of images that are no more, or are no more what they were, and what nobody goes on from any more. Who goes
+        on from one has its files open."""
+        for place in self._directory.glob("*/"):
+            if not _same(read_facts(place / FACTS).get("image")):
+                with suppress(BlockingIOError), _now(place.with_name(f"{place.name}.lock")):  # else one is just being made there
+                    if not _same(read_facts(place / FACTS).get("image")):
+                        remove_tree(place)
 
     def drop(self, saved: Path) -> None:
         """Nobody goes on from this one any more (the machine's kernel has changed, a file is damaged): the next launch saves another."""
@@ -134,6 +131,31 @@ class SavedMachines:
         for facts in self._directory.glob(f"*/{FACTS}"):
             if read_facts(facts).get("image", [""])[0] == str(image):
                 remove_tree(facts.parent)
+        self._sweep()
+
+
+def _same(image: list[Any] | None) -> bool:
+    """Whether the image is what it was when these facts of it (`Shape.facts`) were written down."""
+    if image is None:
+        return False
+    path, *facts = image
+    try:
+        stat = Path(path).stat()
+    except FileNotFoundError:
+        return False
+    return facts == [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+@contextmanager
+def _now(lock: Path) -> Iterator[None]:
+    """As `exclusive`, for who does not wait: raises `BlockingIOError`."""
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+        lock.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
 
 
 async def obeys_or_boots(vm: Vm, told: Guest, order: dict[str, Any], boot_seconds: float, grace: float) -> bool:

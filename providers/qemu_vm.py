@@ -73,22 +73,22 @@ class Vm:
 
     async def start(self, command: Sequence[str], largest_file: int, lock: int, inherited: Sequence[int] = ()) -> None:
         """Raises `LaunchFailed` when the program cannot be started; what QEMU itself complains of shows by its end."""
-        starter = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(_STARTER), str(self.directory), str(lock), str(largest_file)),
-            *(*self.network.program(), "--", *command, *self.network.arguments()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            pass_fds=[lock, *inherited],
-        )
-        try:
+        words = [sys.executable, "-I", "-S", str(_STARTER), str(self.directory), str(lock), str(largest_file), *self.network.program()]
+
+        async def begin() -> tuple[int, list[str]]:
+            starter = await asyncio.create_subprocess_exec(
+                *(*words, "--", *command, *self.network.arguments()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=[lock, *inherited],
+            )
             _, said = await starter.communicate()
-        except asyncio.CancelledError:
-            starter.kill()
-            await starter.wait()
-            raise
-        if starter.returncode:
-            raise LaunchFailed((said.decode(errors="replace").strip().splitlines() or [f"its starter ended with {starter.returncode}"])[-1])
+            return starter.returncode or 0, said.decode(errors="replace").strip().splitlines()
+
+        code, said = await _to_its_end(asyncio.create_task(begin()))
+        if code:
+            raise LaunchFailed((said or [f"its starter ended with {code}"])[-1])
 
     async def unless_it_ends(self, wanted: Awaitable[T]) -> T:
         """What is wanted of the machine. Raises `LaunchFailed` when its process ends first."""
@@ -141,6 +141,20 @@ class Vm:
             if fields and _FORWARD in fields[0]:
                 return int(fields[3])
         raise LaunchFailed("QEMU forwards no port to the guest's SSH server")
+
+
+async def _to_its_end(task: asyncio.Task[T]) -> T:
+    """What the task returns; who is cancelled meanwhile is so only when it has ended. For the milliseconds in which a process is made: a
+    starter that were killed could leave one that is written down nowhere."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as told:
+            cancelled = told
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
 
 
 class Guest:
