@@ -48,9 +48,9 @@ class QemuProvider:
         self.images: Mapping[str, str] = {label.name: label.image for label in settings.labels if label.image}
         self._by_name = {label.name: label for label in settings.labels}
         self._directory = (settings.directory or directory).resolve()
-        self._nodes = LocalNodes(
-            self.name, self._directory, ("process.json", f"{SAVING}/process.json"), (f"{SAVING}/console.log", "console.log", "qemu.log")
-        )
+        processes = ("process.json", "network.json", f"{SAVING}/process.json", f"{SAVING}/network.json")
+        logs = (f"{SAVING}/console.log", f"{SAVING}/network.log", "console.log", "qemu.log", "network.log")
+        self._nodes = LocalNodes(self.name, self._directory, processes, logs)
         self._images = LocalImages(self._directory / "images")
         # passt does not deliver to a guest that has not spoken yet, and one that goes on has no reason to speak first
         self._resumes = settings.resume and not settings.internet

@@ -11,6 +11,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import uuid
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,8 @@ OUTSIDE_MAC = "52:54:00:12:34:56"
 SAVED_MAC = "52:54:00:48:47:01"
 """Of the second interface while a machine is saved."""
 IDENTITY_PORT = "org.headgate.identity"
+NETWORK_PROGRAMS = ("passt", "pasta")
+_NETWORK = Path(__file__).with_name("qemu_network.py")
 ISO_PROGRAMS = ("genisoimage", "mkisofs", "xorrisofs")
 
 
@@ -73,8 +76,9 @@ class Network:
     """What a machine is connected to. `group` (`ADDRESS:PORT`) is where its request's nodes multicast their packets to on the loopback
     interface; `mac` is its own there. `port` of the loopback interface leads to its SSH server.
 
-    With `internet` (and a `port` that is free) it reaches what this machine reaches, but no service on the loopback interface: passt sees
-    to that, while QEMU's own network cannot but let guests in there. Without, it reaches nothing, and the kernel chooses the port.
+    With `internet` (and a `port` that is free) it reaches what this machine reaches, but no service on the loopback interface
+    (`providers.qemu_network`), where QEMU's own network cannot but let guests in. Without, it reaches nothing, and the kernel chooses the
+    port.
     """
 
     group: str
@@ -91,12 +95,11 @@ class Network:
         ]
 
     def program(self) -> list[str]:
-        """What is outside, with the addresses of QEMU's own network."""
+        """What is outside."""
         if not self.internet:
             return []
-        words = ["passt", "--foreground", "--quiet", "--ipv4-only", "--no-map-gw", "--fd", "{network}", "--mtu", "1500"]
-        words += ["--address", "10.0.2.15", "--netmask", "24", "--gateway", "10.0.2.2", "--mac-addr", "52:55:0a:00:02:02"]
-        return [*words, "--dns-forward", "10.0.2.3", "--udp-ports", "none", "--tcp-ports", f"127.0.0.1/{self.port}:22"]
+        programs = (shutil.which(name) or name for name in NETWORK_PROGRAMS)
+        return [sys.executable, "-I", "-S", str(_NETWORK), *programs, "{network}", str(self.port)]
 
 
 def free_port() -> int:
@@ -126,8 +129,12 @@ def check_programs(internet: bool) -> None:
     for needed, package in ((program(), "qemu-system-x86"), ("qemu-img", "qemu-utils")):
         if shutil.which(needed) is None:
             raise LaunchFailed(f"{needed} is not installed, which driver qemu needs (Debian's package {package})")
-    if internet and shutil.which("passt") is None:
-        raise LaunchFailed("passt is not installed, which driver qemu needs for nodes on the internet: install it, or set internet: false")
+    for needed in NETWORK_PROGRAMS if internet else ():
+        if shutil.which(needed) is None:
+            raise LaunchFailed(
+                f"{needed} is not installed, which driver qemu needs for nodes on the internet: install Debian's package passt, "
+                "or set internet: false"
+            )
 
 
 def accelerated() -> bool:

@@ -215,8 +215,9 @@ async def _save(vm: Vm) -> None:
 
 
 def _kill(directory: Path) -> None:
-    if (process := Process.read(directory / "process.json")) is not None:
-        process.kill()
+    for name in ("process.json", "network.json"):
+        if (process := Process.read(directory / name)) is not None:
+            process.kill()
 
 
 def _flush(directory: Path) -> None:

@@ -5,7 +5,8 @@
 In DIRECTORY it makes the sockets `qmp` and `identity`, which listen before QEMU runs: whoever connects need not try twice. `{qmp}` and
 `{identity}` in the command become their file descriptors. QEMU is written down in `process.json` before it is QEMU: whoever was killed
 half-way leaves no process that nobody knows of. LOCK, a file descriptor, keeps the machine locked until then. The network program and QEMU
-have the ends of a pair of sockets, `{network}` in their commands; it ends when QEMU does.
+have the ends of a pair of sockets, `{network}` in their commands; it ends when QEMU does, is written down in `network.json` and says to
+`network.log` what it has to say.
 
 Only the standard library, and little of it, since it starts for every node.
 """
@@ -31,13 +32,13 @@ def listen(name: str) -> socket.socket:
     return listener
 
 
-def record() -> None:
-    """This process, and when it started, because numbers are used again. It stays the same process when it becomes QEMU."""
-    with open("/proc/self/stat") as stat:
+def record(process: int, name: str) -> None:
+    """A process, and when it started, because numbers are used again. It stays the same one when it becomes another program."""
+    with open(f"/proc/{process}/stat") as stat:
         started = int(stat.read().rpartition(")")[2].split()[19])
-    with open("process.new", "w") as file:
-        json.dump({"pid": os.getpid(), "started": started}, file)
-    os.replace("process.new", "process.json")
+    with open(f"{name}.new", "w") as file:
+        json.dump({"pid": process, "started": started}, file)
+    os.replace(f"{name}.new", f"{name}.json")
 
 
 def say_to(log: str) -> None:
@@ -50,13 +51,14 @@ def say_to(log: str) -> None:
 def connect(program: list[str]) -> int:
     """Start the network program; QEMU's end of the pair."""
     ours, theirs = socket.socketpair()
-    if os.fork() == 0:
+    if (process := os.fork()) == 0:
         os.setsid()
         say_to("network.log")
         ours.close()
         os.set_inheritable(theirs.fileno(), True)
         os.execvp(program[0], [word.replace("{network}", str(theirs.fileno())) for word in program])
     theirs.close()
+    record(process, "network")
     os.set_inheritable(ours.fileno(), True)
     return ours.detach()
 
@@ -64,7 +66,7 @@ def connect(program: list[str]) -> int:
 def become(command: list[str], largest: int, problems: int, network: list[str]) -> None:
     try:
         os.setsid()
-        record()
+        record(os.getpid(), "process")
         if network:
             end = connect(network)
             command = [word.replace("{network}", str(end)) for word in command]

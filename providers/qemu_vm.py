@@ -66,7 +66,10 @@ class Vm:
     @property
     def process(self) -> Process:
         """Raises `LaunchFailed`."""
-        found = Process.read(self.directory / "process.json")
+        return self._recorded("process")
+
+    def _recorded(self, name: str) -> Process:
+        found = Process.read(self.directory / f"{name}.json")
         if found is None:
             raise LaunchFailed("QEMU's process was not recorded")
         return found
@@ -91,22 +94,29 @@ class Vm:
             raise LaunchFailed((said or [f"its starter ended with {code}"])[-1])
 
     async def unless_it_ends(self, wanted: Awaitable[T]) -> T:
-        """What is wanted of the machine. Raises `LaunchFailed` when its process ends first."""
+        """What is wanted of the machine. Raises `LaunchFailed` when its process, or that of its network, ends first."""
         ended = asyncio.create_task(self.process.ended())
+        alone = asyncio.create_task(self._recorded("network").ended() if self.network.internet else asyncio.Event().wait())
         task = asyncio.ensure_future(wanted)
         try:
-            await asyncio.wait((ended, task), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ended, alone, task), return_when=asyncio.FIRST_COMPLETED)
             broken = task.exception() if task.done() else None
-            if isinstance(broken, OSError | LaunchFailed):
+            if alone.done() or isinstance(broken, OSError | LaunchFailed):
                 await asyncio.wait((ended,), timeout=DYING_SECONDS)
-            if not task.done() or (isinstance(broken, OSError | LaunchFailed) and not self.process.alive):
-                said = (self.directory / "qemu.log").read_text(errors="replace").strip().splitlines()
-                raise LaunchFailed(f"QEMU ended: {said[-1] if said else 'it said nothing'}") from broken
-            return task.result()
+            if not task.done() or isinstance(broken, OSError | LaunchFailed):
+                if not self.process.alive:
+                    raise LaunchFailed(f"QEMU ended: {self._last_words('qemu.log')}") from broken
+                if alone.done():
+                    raise LaunchFailed(f"its network ended: {self._last_words('network.log')}") from broken
+            return await task
         finally:
-            for each in (ended, task):
+            for each in (ended, alone, task):
                 each.cancel()
-            await asyncio.gather(ended, task, return_exceptions=True)
+            await asyncio.gather(ended, alone, task, return_exceptions=True)
+
+    def _last_words(self, log: str) -> str:
+        said = (self.directory / log).read_text(errors="replace").strip().splitlines()
+        return said[-1] if said else "it said nothing"
 
     @asynccontextmanager
     async def reachable(self, name: str) -> AsyncIterator[str]:
