@@ -11,7 +11,7 @@ demo: install          ## a sample tenant on this machine, one good and one fail
 test: install-test install-openstack check   ## everything, against real Gerrit, Prefect, PostgreSQL, OpenStack, sshd and Chromium
 	$(BIN)/pytest -n 2 -m "not slow and not zuul"
 	$(BIN)/pytest -m "slow and cloud and not image and not long" --durations=5
-	$(BIN)/pytest -m "slow and not cloud and not zuul and not image and not long" --durations=15
+	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not cloud and not zuul and not image and not long" --durations=15
 
 test-cloud: install-test install-openstack  ## everything on a real OpenStack of three regions, started for it (about six minutes)
 	HEADGATE_REAL_GUESTS=1 $(BIN)/pytest -m cloud

@@ -94,7 +94,7 @@ class Actions:
 
     async def _say(self, report: StoredReport) -> None:
         item = await self._store.item(report.item)
-        if item is None:
+        if item is None or not await self._store.to_say(report.id, by_flow=False):
             return
         refused = ""
         comments = await comments_of(self._runtime, item, report)

@@ -69,23 +69,24 @@ class Home:
     async def reveal(self, project: str, secret: Secret) -> Mapping[str, Any]:
         """The fields of a secret of a canonical project, decrypted. Raises `BadKey`, `HomeProblem`."""
         answer = await self._ask("POST", "/reveal", json.dumps({"project": project, "secret": as_json(secret)}).encode())
-        found: Mapping[str, Any] = json.loads(self._unseal(answer.content))
+        found: Mapping[str, Any] = json.loads(self._unseal(answer))
         return found
 
     async def keep(self, kind: str, name: str, secret: bytes) -> None:
         """Keep a small secret for other workers, readable by nobody else."""
-        await self._ask("PUT", f"/kept/{kind}/{name}", self._secret.seal(secret))
+        target = f"/kept/{kind}/{name}"
+        await self._ask("PUT", target, self._secret.seal(secret, target))
 
     async def kept(self, kind: str, name: str) -> bytes | None:
         answer = await self._ask("GET", f"/kept/{kind}/{name}", missing=True)
-        return None if answer.status_code == 404 else self._unseal(answer.content)
+        return None if answer.status_code == 404 else self._unseal(answer)
 
     async def drop(self, kind: str, name: str) -> None:
         await self._ask("DELETE", f"/kept/{kind}/{name}")
 
-    def _unseal(self, sealed: bytes) -> bytes:
+    def _unseal(self, answer: httpx.Response) -> bytes:
         try:
-            return self._secret.unseal(sealed)
+            return self._secret.unseal(answer.content, answer.request.headers[SIGNATURE])
         except Unsealable as wrong:
             raise HomeProblem(f"What {self.url} answers cannot be read: {wrong}.") from None
 

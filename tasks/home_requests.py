@@ -23,6 +23,8 @@ CLOCK_SECONDS = 300.0
 """How far the clocks of two machines may be apart."""
 LARGEST_BODY = 4 << 20
 """Bytes of one request; what is larger is sent in pieces."""
+LARGEST_SECRET = 16 << 20
+"""Bytes of one that is to keep a secret, which comes whole: what a build may return (`tasks.returned_file`), sealed."""
 CONSOLE, LOGS = "console.log", "logs.tar"
 """What is sent of a build, piece by piece."""
 NODE_KEYS, SECRET_DATA = "node-keys", "secret-data"
@@ -30,7 +32,7 @@ NODE_KEYS, SECRET_DATA = "node-keys", "secret-data"
 
 
 class Unsealable(Exception):
-    """It was sealed with another secret, or changed on its way."""
+    """It was sealed with another secret or about something else, or changed on its way."""
 
 
 class SharedSecret:
@@ -51,15 +53,20 @@ class SharedSecret:
     def signed(self, signature: str, method: str, target: str, moment: str, body: bytes) -> bool:
         return hmac.compare_digest(signature.encode(), self.sign(method, target, moment, body).encode())
 
-    def seal(self, plain: bytes) -> bytes:
-        return self._sealing.encrypt(plain)
+    def seal(self, plain: bytes, about: str) -> bytes:
+        """Readable only with this secret and by who knows what it is about: an answer is about its request's signature, so that nobody on
+        the way can put another answer in its place."""
+        return self._sealing.encrypt(hashlib.sha256(about.encode()).digest() + plain)
 
-    def unseal(self, sealed: bytes) -> bytes:
+    def unseal(self, sealed: bytes, about: str) -> bytes:
         """Raises `Unsealable`."""
         try:
-            return self._sealing.decrypt(sealed)
+            opened = self._sealing.decrypt(sealed)
         except InvalidToken:
             raise Unsealable("it was sealed with another secret, or changed on its way") from None
+        if not hmac.compare_digest(opened[:32], hashlib.sha256(about.encode()).digest()):
+            raise Unsealable("it belongs to another request")
+        return opened[32:]
 
 
 def read_secret(path: Path) -> SharedSecret:

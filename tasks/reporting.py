@@ -85,8 +85,10 @@ def votes_of(labels: Mapping[str, int]) -> str:
 
 
 async def deliver_report(this: Runtime, item: Item, stored: StoredReport) -> str:
-    """Make a stored report by all its reporters, from a flow run; the reason if it was refused."""
+    """Make a stored report by all its reporters, from a flow run; the reason if it was refused. Not one that the scheduler took over."""
     refused = ""
+    if not await this.store.to_say(stored.id, by_flow=True):
+        return refused
     comments = await comments_of(this, item, stored)
     for reporter in stored.reporters:
         change = str(stored.change or item.change)

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from headgate.configuration.definitions import Secret
 from headgate.configuration.encryption import BadKey, encrypt
 from services.web.home import HomeDoor
+from tasks import returned_file
 from tasks.home import Home, HomeProblem
 from tasks.home_requests import NODE_KEYS, SECRET_DATA, SIGNATURE, TIME, SharedSecret, make_secret, read_secret
 from tasks.secret_keys import SecretKeys
@@ -35,14 +36,19 @@ def build(reader: FakeReader) -> str:
 
 
 class Network(httpx.AsyncBaseTransport):
-    """Between worker and home; `losing` answers are lost."""
+    """Between worker and home; `losing` answers are lost, and when `replaying` the first is given to every request."""
 
     def __init__(self, app: Starlette) -> None:
         self._inner = httpx.ASGITransport(app)
         self.losing = 0
+        self.replaying = False
+        self._first: bytes | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = await self._inner.handle_async_request(request)
+        if self.replaying:
+            self._first = self._first or await answer.aread()
+            return httpx.Response(200, content=self._first)
         if self.losing:
             self.losing -= 1
             raise httpx.ReadError("the connection is lost")
@@ -110,6 +116,23 @@ async def test_only_with_the_secret_and_now_is_anything_done(app: Starlette, bui
             assert (await client.request("GET", "/home/", headers=signed, content=body)).status_code == status
 
 
+async def test_an_answer_is_only_taken_for_the_request_it_was_made_for(app: Starlette) -> None:
+    home, network = home_at(app)
+    await home.keep(NODE_KEYS, "one", b"key of one")
+    await home.keep(NODE_KEYS, "two", b"key of two")
+    network.replaying = True
+    assert await home.kept(NODE_KEYS, "one") == b"key of one"
+    with pytest.raises(HomeProblem, match="belongs to another request"):
+        await home.kept(NODE_KEYS, "two")
+    await home.close()
+
+
+async def test_as_much_as_a_build_may_return_is_kept(home: Home) -> None:
+    returned = b"x" * returned_file.LARGEST
+    await home.keep(SECRET_DATA, "0" * 32, returned)
+    assert await home.kept(SECRET_DATA, "0" * 32) == returned
+
+
 async def test_nothing_is_written_but_what_belongs_to_a_build(home: Home, build: str, tmp_path: Path) -> None:
     before = sorted(path for path in tmp_path.rglob("*"))
     for where, file in (("0" * 32, "console.log"), (build, "key"), (build[:5], "console.log"), ("..%2f..", "console.log")):
@@ -145,4 +168,4 @@ def test_the_secret_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
     make_secret(tmp_path / "secret")
     assert (tmp_path / "secret").read_text() == text
-    assert read_secret(tmp_path / "secret").unseal(make_secret(tmp_path / "secret").seal(b"x")) == b"x"
+    assert read_secret(tmp_path / "secret").unseal(make_secret(tmp_path / "secret").seal(b"x", "it"), "it") == b"x"

@@ -117,16 +117,19 @@ async def test_what_a_run_did_not_say_of_an_end_is_handed_over_once(store: Store
     await store.set_buildset(buildset.id, flow_run="f")
     start, end = (StoredReport(kind, there.id, buildset.id, kind, "said", {}, NOON, by_flow=True) for kind in ("start", "SUCCESS"))
     await store.add_report(start)
-    assert not await store.decided(buildset.id)
+    assert not await store.being_said(buildset.id)
     assert await store.hand_over(buildset.id) == 0
     await store.add_report(end)
-    assert await store.decided(buildset.id)
     assert await store.unsaid_by_runs() == {"f": buildset.id}
+    assert await store.being_said(buildset.id)
+    assert [await store.to_say("SUCCESS", by_flow) for by_flow in (True, False)] == [True, False]
     assert [await store.hand_over(buildset.id) for _ in range(2)] == [1, 0]
+    assert [await store.to_say("SUCCESS", by_flow) for by_flow in (True, False)] == [False, True]
     assert await store.unsaid_by_runs() == {}
     assert [report.id for report in await store.unsent()] == ["SUCCESS"]
     await store.report_sent("SUCCESS")
-    assert await store.decided(buildset.id)
+    assert not await store.being_said(buildset.id)
+    assert not await store.to_say("SUCCESS", by_flow=False)
 
 
 async def test_a_build_that_a_turn_wants_is_begun_by_one_run_and_not_when_it_was_cancelled(store: Store) -> None:

@@ -32,6 +32,7 @@ from tasks.home_requests import (
     CLOCK_SECONDS,
     CONSOLE,
     LARGEST_BODY,
+    LARGEST_SECRET,
     LOGS,
     NODE_KEYS,
     PATH,
@@ -97,10 +98,11 @@ class HomeDoor:
         if abs(int(moment[:12]) - time.time()) > CLOCK_SECONDS:
             raise Refused(401, f"The clock of this worker and that of its home differ by more than {CLOCK_SECONDS:.0f} s: set them right.")
         body = bytearray()
+        most = LARGEST_SECRET if "kind" in request.path_params else LARGEST_BODY
         async for chunk in request.stream():
             body += chunk
-            if len(body) > LARGEST_BODY + 1024:
-                raise Refused(413, f"More than {LARGEST_BODY} bytes in one request.")
+            if len(body) > most + 1024:
+                raise Refused(413, f"More than {most} bytes in one request.")
         raw = request.scope.get("raw_path") or request.url.path.encode()
         query = request.scope.get("query_string", b"")
         target = (raw.partition(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
@@ -160,22 +162,25 @@ class HomeDoor:
             found = await asyncio.to_thread(lambda: decrypt(secret, self._keys.private(project)))
         except (BadKey, Problem) as wrong:
             raise Refused(422, str(wrong)) from wrong
-        return Response(self._secret.seal(json.dumps(found).encode()), media_type="application/octet-stream")
+        return self._sealed(request, json.dumps(found).encode())
 
     async def _kept(self, request: Request, body: bytes) -> Response:
         path = self._kept_file(request.path_params["kind"], request.path_params["name"])
         if request.method == "GET":
             if not path.is_file():
                 raise Refused(404, "That is not kept here.")
-            return Response(self._secret.seal(path.read_bytes()), media_type="application/octet-stream")
+            return self._sealed(request, path.read_bytes())
         if request.method == "DELETE":
             path.unlink(missing_ok=True)
             return JSONResponse({})
         try:
-            _write_private(path, self._secret.unseal(body))
+            _write_private(path, self._secret.unseal(body, f"/kept/{request.path_params['kind']}/{request.path_params['name']}"))
         except Unsealable as wrong:
             raise Refused(400, f"What is to be kept cannot be read: {wrong}.") from wrong
         return JSONResponse({})
+
+    def _sealed(self, request: Request, plain: bytes) -> Response:
+        return Response(self._secret.seal(plain, request.headers[SIGNATURE]), media_type="application/octet-stream")
 
     def _kept_file(self, kind: str, name: str) -> Path:
         if not _NAME.fullmatch(name):

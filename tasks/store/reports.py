@@ -31,6 +31,12 @@ class ReportStore(StoreBase):
             rows = await connection.execute(sa.select(t.reports).where(t.reports.c.item == item_id).order_by(t.reports.c.sequence))
             return [report_of(row) for row in rows]
 
+    async def to_say(self, report_id: str, by_flow: bool) -> bool:
+        """Is that report still to be said, and by whom `by_flow` says? It may have changed hands since it was read."""
+        async with self._engine.connect() as connection:
+            mine = (t.reports.c.id == report_id, t.reports.c.sent.is_(None), t.reports.c.by_flow.is_(by_flow))
+            return bool(await connection.scalar(sa.select(sa.exists().where(*mine))))
+
     async def unsent(self, buildset_id: str | None = None) -> list[StoredReport]:
         """Reports still to be made, in order: by the run of that buildset, or without one by the scheduler."""
         mine = t.reports.c.by_flow.is_(False) if buildset_id is None else sa.and_(t.reports.c.by_flow, t.reports.c.buildset == buildset_id)
