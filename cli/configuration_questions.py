@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,8 @@ class World:
             hint = nearest(name, self.tenants) or f"; it has {', '.join(self.tenants) or 'none'}"
             raise BadQuestion(f'no tenant "{name}" in {self.main}{hint}')
         if name not in self.loaded:
-            self.loaded[name] = self.sources.layout(self.tenants[name])
+            before = itertools.takewhile(lambda tenant: tenant.name != name, self.tenants.values())
+            self.loaded[name] = self.sources.layout(self.tenants[name], before=list(before))
         return self.loaded[name]
 
 

@@ -118,8 +118,8 @@ class Sources:
             if name not in names | canonical
         ]
 
-    def layout(self, tenant: Tenant, drivers: Mapping[str, str] | None = None) -> Layout:
-        """A tenant with everything its projects' branches say."""
+    def layout(self, tenant: Tenant, drivers: Mapping[str, str] | None = None, before: Iterable[Tenant] = ()) -> Layout:
+        """A tenant with everything its projects' branches say; `before` are the tenants loaded earlier."""
         files: list[SourceFile] = []
         branches: dict[str, list[str]] = {}
         canonical = {project.connection: hostname_of(project.connection, self.hostnames) for project in tenant.projects}
@@ -129,7 +129,7 @@ class Sources:
             branches[name] = list(trees) or ["master"]
             for branch, tree in trees.items():
                 files += read_tree(project, name, branch, tree)
-        return load_layout(tenant, files, canonical, branches, drivers=drivers)
+        return load_layout(tenant, files, canonical, branches, drivers=drivers, before=before)
 
 
 def read_tree(project: TenantProject, canonical: str, branch: str, tree: Tree) -> list[SourceFile]:

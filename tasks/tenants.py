@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -172,7 +173,8 @@ class Tenants:
         canonical = {name: connection.canonical_hostname for name, connection in self._connections.items()}
         # every kind of connection knows Gerrit's events, votes and requirements
         drivers = dict.fromkeys(self._connections, "gerrit")
-        return await asyncio.to_thread(load_layout, tenant, files, canonical, names, drivers=drivers)
+        before = list(itertools.takewhile(lambda other: other.name != tenant.name, self.tenants()))
+        return await asyncio.to_thread(load_layout, tenant, files, canonical, names, drivers=drivers, before=before)
 
     async def layout(self, name: str) -> Layout:
         """The newest layout published for a tenant. Raises `Problem` when there is none yet."""

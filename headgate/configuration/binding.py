@@ -46,11 +46,15 @@ class Binder:
         self._matching: dict[str, dict[str, None]] = {}
 
     def branch(
-        self, project: Known, branch: str, files: Iterable[SourceFile], former: Mapping[SourceFile, Bound]
+        self, project: Known, branch: str, files: Iterable[SourceFile], former: Mapping[SourceFile, Bound], late: bool = False
     ) -> tuple[list[Bound], list[Problem]]:
-        """The objects of one branch (those of `former` files again as they are), and what is wrong with its files and stanzas."""
+        """The objects of one branch (those of `former` files again as they are), and what is wrong with its files and stanzas.
+        `late`: a file read before has an inline nodeset."""
         read, left_out = read_and_left_out(project.settings, files)
-        bounds = [former.get(file) or self.file(project, file) for file in read]
+        bounds: list[Bound] = []
+        for file in read:
+            bounds.append(former.get(file) or self.file(project, file, late))
+            late = late or bounds[-1].parsed.inline_nodesets
         problems = [problem for bound in bounds for problem in bound.problems]
         for file in left_out:
             problems += [*syntax_problems(file), left_out_problem(file, read[0].path)]
@@ -83,7 +87,7 @@ class Binder:
         position = branches.index(branch) if branch in branches else len(branches)
         return (self.positions[project.canonical], position, branch, *(rank(project.settings, path) or (9, path)))
 
-    def file(self, project: Known, file: SourceFile) -> Bound:
+    def file(self, project: Known, file: SourceFile, late: bool) -> Bound:
         """One file's objects in this tenant."""
         parsed = parse_text(file.text)
         settings = project.settings
@@ -104,7 +108,7 @@ class Binder:
         problems += syntax_problems(file)
         for complaint in parsed.complaints:
             if complaint.kind in settings.kinds or complaint.kind == "pragma":
-                problems.append(problem(complaint, file.text, project.canonical, file.branch, file.path))
+                problems.append(problem(complaint, file.text, project.canonical, file.branch, file.path, late))
         return bound
 
     def _stanza(self, definition: ProjectDefinition, source: Source, order: Order) -> StanzaObject:

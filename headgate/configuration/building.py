@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from headgate.configuration.checking import Checker
-from headgate.configuration.files import RemovedFile, SourceFile, left_out_problem, rank, read_and_left_out, syntax_problems
+from headgate.configuration.files import RemovedFile, SourceFile, left_out_problem, parse_text, rank, read_and_left_out, syntax_problems
 from headgate.configuration.notes import PHASES, Notes
 from headgate.configuration.objects import Bound, StanzaObject
 from headgate.configuration.problems import Problem
@@ -26,6 +26,8 @@ class Builder:
         self.state = state
         self.binder = state.binder
         self.notes = Notes(state)
+        self.inline_nodesets = False
+        """Did a file that was read so far have one?"""
         self.touched: dict[Key, tuple[set[int], list[Any]]] = {}
         self.speculative = state.previous is not None
         """Is this a layout that proposed changes take effect in (not one that only validates)?"""
@@ -44,6 +46,8 @@ class Builder:
                     self._documents_only(name, branch, found)
                 elif found:
                     self._replace((name, branch), found)
+            if project.read_for_another:
+                self._replace((name, project.settings.load_branch), grouped.get((name, project.settings.load_branch), []))
         for name, shadowed in self.state.projects.unknown_shadows:
             message = f'no project "{shadowed}" in this tenant, which it shall shadow'
             unknown = Problem("error", "Project Not Found", message, name, (), "", key="shadow")
@@ -61,7 +65,7 @@ class Builder:
                 continue
             if project.trusted and (not config_projects or change.branch != project.settings.load_branch):
                 continue
-            if change.branch in project.branches or project.settings.is_dynamic_only(change.branch):
+            if project.trusted or change.branch in project.branches or project.settings.is_dynamic_only(change.branch):
                 grouped.setdefault((change.project, change.branch), {})[change.path] = change
         if not grouped:
             return None
@@ -82,6 +86,7 @@ class Builder:
         known = self.state.known(project)
         read, left_out = read_and_left_out(known.settings, files)
         found = [syntax for file in read for syntax in syntax_problems(file)]
+        self._note_inline_nodesets(files)
         for file in left_out:
             found += [*syntax_problems(file), left_out_problem(file, read[0].path)]
         self.notes.note("file", (self.binder.positions[project], branch, ""), found)
@@ -90,7 +95,8 @@ class Builder:
         """Put these files in the place of a branch's former ones; a file that did not change keeps its objects."""
         project = self.state.known(key[0])
         former = {bound.file: bound for bound in self.state.files.get(key) or () if bound.counts}
-        bounds, problems = self.binder.branch(project, key[1], files, former)
+        bounds, problems = self.binder.branch(project, key[1], files, former, self.inline_nodesets)
+        self._note_inline_nodesets(files)
         self.notes.note("file", (self.binder.positions[key[0]], key[1], ""), problems)
         self.state.files.put(key, bounds)
         kept = {id(bound) for bound in bounds}
@@ -101,6 +107,9 @@ class Builder:
         for bound in bounds:
             if bound.counts and id(bound) not in known:
                 self._touch(bound, removed=False)
+
+    def _note_inline_nodesets(self, files: list[SourceFile]) -> None:
+        self.inline_nodesets = self.inline_nodesets or any(parse_text(file.text).inline_nodesets for file in files)
 
     def _touch(self, bound: Bound, removed: bool) -> None:
         for variant in bound.variants:

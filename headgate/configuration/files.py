@@ -63,6 +63,7 @@ class Parsed:
     sections: list[tuple[Section, Stanza]] = field(default_factory=list)
     providers: list[tuple[Provider, Stanza]] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
+    inline_nodesets: bool = False
     stopped: BadDocument | None = None
 
 
@@ -138,9 +139,10 @@ def parse_anew(text: str) -> Parsed:
         try:
             _parse(stanza, parsed, complaints)
         except Wrong as wrong:
-            complaints.error(wrong.name, str(wrong), wrong.path)
+            complaints.error(wrong.name, str(wrong), wrong.path, wrong.late_name)
         except (RegexTooSlow, RecursionError) as wrong:
             complaints.error("Unknown", str(wrong))
+    parsed.inline_nodesets = complaints.inline_nodesets
     return parsed
 
 
@@ -177,14 +179,14 @@ def check_shape(shape: Shape, conf: dict[str, Any]) -> None:
     raise Wrong(fault.message, fault.path)
 
 
-def problem(complaint: Complaint, text: str, project: str, branch: str, path: str) -> Problem:
-    """A complaint at its place in a file."""
+def problem(complaint: Complaint, text: str, project: str, branch: str, path: str, late: bool = False) -> Problem:
+    """A complaint at its place in a file; `late`: a file read before has an inline nodeset."""
     place = locate(text, complaint.index, complaint.path)
     keys = [step for step in complaint.path if isinstance(step, str)]
     name = f' "{complaint.object}"' if complaint.object else ""
     return Problem(
         complaint.severity,
-        complaint.name,
+        (complaint.late_name if late else "") or complaint.name,
         complaint.message,
         project,
         (branch,),

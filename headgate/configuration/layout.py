@@ -96,14 +96,16 @@ def load_layout(
     branches: Mapping[str, Sequence[str]],
     default_branches: Mapping[str, str] | None = None,
     drivers: Mapping[str, str] | None = None,
+    before: Iterable[Tenant] = (),
 ) -> Layout:
     """Load a tenant from its projects' configuration files.
 
     `canonical` maps a connection to its canonical hostname, `branches` a canonical project name to all its (unfiltered by the
     tenant) branches, `default_branches` where it is not `master`, `drivers` a connection to its kind (`gerrit`, ...); where
-    `drivers` has none, the name tells (`my_gerrit`). Files may be more than Zuul reads; never raises for what they hold.
+    `drivers` has none, the name tells (`my_gerrit`); `before` are the tenants loaded earlier, as the tenant file lists them. Files may be
+    more than Zuul reads; never raises for what they hold.
     """
-    projects = Projects.of(tenant, canonical, branches, default_branches or {})
+    projects = Projects.of(tenant, canonical, branches, default_branches or {}, before)
     known = {project.connection: "" for project in tenant.projects}
     binder = Binder(projects, _kinds(known, drivers or {}))
     with _no_collection():

@@ -8,7 +8,6 @@ from typing import Any
 from headgate.configuration.definitions import (
     IncludeVarsDefinition,
     JobDefinition,
-    NodesetDefinition,
     PlaybookDefinition,
     ProjectUse,
     RoleDefinition,
@@ -16,7 +15,7 @@ from headgate.configuration.definitions import (
 )
 from headgate.configuration.document_values import Override
 from headgate.configuration.job_shapes import UNSAFE_HOME_PATHS
-from headgate.configuration.parse_nodesets import nodeset_definition
+from headgate.configuration.parse_nodesets import inline_nodeset
 from headgate.configuration.parse_regexes import checked_regex, regexes
 from headgate.configuration.stanza import Complaints, Wrong
 from headgate.configuration.tenant_values import ANSIBLE_VERSIONS, as_list
@@ -80,7 +79,7 @@ def job_definition(conf: dict[str, Any], name: str, complaints: Complaints, in_p
         raise Wrong("an intermediate job must also be abstract: add abstract: true", ("intermediate",))
     if "nodeset" in conf:
         value = conf["nodeset"]
-        job.nodeset = value if isinstance(value, str) else _anonymous(value)
+        job.nodeset = value if isinstance(value, str) else inline_nodeset(value, ("nodeset",), complaints)
     _set_projects(job, conf)
     _set_semaphores(job, conf, held)
     _set_words(job, conf)
@@ -96,10 +95,6 @@ def job_definition(conf: dict[str, Any], name: str, complaints: Complaints, in_p
             if posixpath.normpath(path) in UNSAFE_HOME_PATHS:
                 raise Wrong(f'"{path}" may not be preserved between playbooks', ("preserve-home-paths",))
     return job
-
-
-def _anonymous(value: dict[str, Any]) -> NodesetDefinition:
-    return nodeset_definition(value, "", ("nodeset",))
 
 
 def _roles(value: Any) -> tuple[RoleDefinition, ...] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from headgate.configuration.definitions import NodesetDefinition
 from headgate.configuration.shapes import TEXT, Either, ListOf, Record, one_or_many
-from headgate.configuration.stanza import Wrong
+from headgate.configuration.stanza import Complaints, Wrong
 from headgate.configuration.tenant_values import as_list
 from headgate.jobs import GroupUse, Nodeset, NodeUse
 
@@ -24,21 +24,32 @@ ANONYMOUS = Either(_REAL, Record({"alternatives": _ALTERNATIVES}, required=("alt
 
 
 def nodeset_definition(conf: dict[str, Any], name: str, path: tuple[Any, ...] = ()) -> NodesetDefinition:
-    """A nodeset from its mapping; `name` "" for an inline one, whose shape is checked here. Raises `Wrong`."""
-    if not name and not ANONYMOUS.ok(conf):
-        shape = ANONYMOUS.shapes[1] if "alternatives" in conf else ANONYMOUS.shapes[0]
-        fault = shape.fault(conf)
-        raise Wrong(fault.message, (*path, *fault.path))
+    """A nodeset from its mapping, whose shape is right; `name` "" for an inline one. Raises `Wrong`."""
     if "alternatives" in conf:
         alternatives = tuple(
-            each if isinstance(each, str) else _real(each, "", (*path, "alternatives", position))
+            each if isinstance(each, str) else _real(each, "", (*path, "alternatives", position), bool(name))
             for position, each in enumerate(conf["alternatives"])
         )
         return NodesetDefinition(name, Nodeset(name), alternatives)
     return _real(conf, name, path)
 
 
-def _real(conf: dict[str, Any], name: str, path: tuple[Any, ...]) -> NodesetDefinition:
+def inline_nodeset(conf: dict[str, Any], path: tuple[Any, ...], complaints: Complaints) -> NodesetDefinition:
+    """The nodeset of a job, its shape checked. Raises `Wrong`."""
+    if not ANONYMOUS.ok(conf):
+        shape = ANONYMOUS.shapes[1] if "alternatives" in conf else ANONYMOUS.shapes[0]
+        fault = shape.fault(conf)
+        raise Wrong(fault.message, (*path, *fault.path))
+    complaints.inline_nodesets = True
+    return nodeset_definition(conf, "", path)
+
+
+def _real(conf: dict[str, Any], name: str, path: tuple[Any, ...], within_named: bool = False) -> NodesetDefinition:
+    """`within_named`: an inline alternative of a named nodeset, for whose groups Zuul asks a name that it has not."""
+
+    def wrong_group(message: str, error: str) -> Wrong:
+        return Wrong(message, (*path, "groups"), late_name=error) if within_named else Wrong(message, (*path, "groups"), error)
+
     nodes = []
     known: set[str] = set()
     for node in as_list(conf["nodes"]):
@@ -56,12 +67,9 @@ def _real(conf: dict[str, Any], name: str, path: tuple[Any, ...]) -> NodesetDefi
             raise Wrong('a group may not be called "localhost"', (*path, "groups"))
         for each in as_list(group["nodes"]):
             if each not in known:
-                raise Wrong(
-                    f'the group "{group["name"]}" has the node "{each}", which is not in the nodeset',
-                    (*path, "groups"),
-                    "Node From Group Not Found",
-                )
+                message = f'the group "{group["name"]}" has the node "{each}", which is not in the nodeset'
+                raise wrong_group(message, "Node From Group Not Found")
         if group["name"] in groups:
-            raise Wrong(f'the group "{group["name"]}" appears twice', (*path, "groups"), "Duplicate Nodeset Group")
+            raise wrong_group(f'the group "{group["name"]}" appears twice', "Duplicate Nodeset Group")
         groups[group["name"]] = GroupUse(group["name"], tuple(as_list(group["nodes"])))
     return NodesetDefinition(name, Nodeset(name, tuple(nodes), tuple(groups.values())))

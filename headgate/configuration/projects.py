@@ -56,6 +56,8 @@ class Known:
     canonical: str
     branches: tuple[str, ...]
     default_branch: str = "master"
+    read_for_another: bool = False
+    """Does this tenant leave out a config-project's load-branch, which one loaded before reads? Then Zuul takes what that one read."""
 
     @property
     def name(self) -> str:
@@ -78,8 +80,14 @@ class Projects:
 
     @classmethod
     def of(
-        cls, tenant: Tenant, canonical: Mapping[str, str], branches: Mapping[str, Sequence[str]], default_branches: Mapping[str, str]
+        cls,
+        tenant: Tenant,
+        canonical: Mapping[str, str],
+        branches: Mapping[str, Sequence[str]],
+        default_branches: Mapping[str, str],
+        before: Iterable[Tenant] = (),
     ) -> Projects:
+        """`before` are the tenants that are loaded earlier."""
         projects = cls()
         for settings in tenant.projects:
             hostname = canonical.get(settings.connection, settings.connection)
@@ -88,7 +96,10 @@ class Projects:
             known = sorted(branches.get(name, ("master",)))
             ordered = [branch for branch in known if branch == default] + [branch for branch in known if branch != default]
             included = tuple(branch for branch in ordered if settings.includes(branch))
-            projects.by_canonical[name] = Known(settings, name, included, default)
+            branch = settings.load_branch
+            left_out = settings.trusted and branch in known and branch not in included
+            elsewhere = left_out and any(_reads(other, canonical, name, branch) for other in before)
+            projects.by_canonical[name] = Known(settings, name, included, default, elsewhere)
             if name not in projects.by_name.setdefault(settings.name, []):
                 projects.by_name[settings.name].append(name)
             projects.hostnames.add(hostname)
@@ -172,3 +183,10 @@ class Projects:
         if use is None:
             use = not source.trusted and len(self.by_canonical[source.project].branches) != 1
         return implied if use else None
+
+
+def _reads(tenant: Tenant, canonical: Mapping[str, str], name: str, branch: str) -> bool:
+    return any(
+        project.kinds and project.includes(branch) and f"{canonical.get(project.connection, project.connection)}/{project.name}" == name
+        for project in tenant.projects
+    )

@@ -7,17 +7,21 @@ from typing import Any
 
 
 class Wrong(Exception):
-    """The stanza cannot be used: one sentence, and the path to what is wrong in it."""
+    """The stanza cannot be used: one sentence, and the path to what is wrong in it. `late_name` as in `Complaint`."""
 
-    def __init__(self, message: str, path: tuple[Any, ...] = (), name: str = "Unknown") -> None:
+    def __init__(self, message: str, path: tuple[Any, ...] = (), name: str = "Unknown", late_name: str = "") -> None:
         super().__init__(message)
         self.path = path
         self.name = name
+        self.late_name = late_name
 
 
 @dataclass(slots=True)
 class Complaint:
-    """Something to say about one stanza, not yet about one file: the line is found when the file is known."""
+    """Something to say about one stanza, not yet about one file: the line is found when the file is known.
+
+    `late_name` is its name instead once a file read before has an inline nodeset: Zuul's parser of nodesets remembers that it saw one.
+    """
 
     severity: str
     name: str
@@ -29,6 +33,7 @@ class Complaint:
     path: tuple[Any, ...] = ()
     line: int = 0
     column: int = 0
+    late_name: str = ""
 
 
 @dataclass(slots=True)
@@ -41,6 +46,8 @@ class Complaints:
     index: int = 0
     stanza_line: int = 0
     prefix: tuple[Any, ...] = ()
+    inline_nodesets: bool = False
+    """Was there a job with an inline nodeset?"""
 
     def at(self, kind: str, name: Any, index: int, line: int) -> None:
         self.kind, self.object, self.index, self.stanza_line = kind, name if isinstance(name, str) else "", index, line
@@ -49,9 +56,10 @@ class Complaints:
     def warn(self, name: str, message: str, path: tuple[Any, ...] = ()) -> None:
         self._add("warning", name, message, path)
 
-    def error(self, name: str, message: str, path: tuple[Any, ...] = ()) -> None:
-        self._add("error", name, message, path)
+    def error(self, name: str, message: str, path: tuple[Any, ...] = (), late_name: str = "") -> None:
+        self._add("error", name, message, path, late_name)
 
-    def _add(self, severity: str, name: str, message: str, path: tuple[Any, ...]) -> None:
+    def _add(self, severity: str, name: str, message: str, path: tuple[Any, ...], late_name: str = "") -> None:
         where = (*self.prefix, *path)
-        self.found.append(Complaint(severity, name, message, self.kind, self.object, self.index, self.stanza_line, where))
+        complaint = Complaint(severity, name, message, self.kind, self.object, self.index, self.stanza_line, where, late_name=late_name)
+        self.found.append(complaint)
