@@ -107,19 +107,34 @@ def _circles(state: LayoutState, variants: list[Variant]) -> Iterator[Problem]:
 
 
 def _in_circle(parents: dict[str, set[str]]) -> set[str]:
-    """Names from which one comes back to the same name; names that lead nowhere are taken off until none is left."""
+    """Names from which one comes back to the same name, and those between two such circles."""
     left = {name: {parent for parent in found if parent in parents} for name, found in parents.items()}
-    for forward in (True, False):
-        while True:
-            reached = {parent for found in left.values() for parent in found}
-            gone = [name for name, found in left.items() if (not found if forward else name not in reached)]
-            if not gone:
-                break
-            for name in gone:
-                del left[name]
-            for found in left.values():
-                found.difference_update(gone)
+    for _ in range(2):  # once without those that lead nowhere, once without those that nothing leads to
+        left = _turned(_without_ends(left))
     return set(left)
+
+
+def _turned(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+    turned: dict[str, set[str]] = {name: set() for name in arrows}
+    for name, found in arrows.items():
+        for each in found:
+            turned[each].add(name)
+    return turned
+
+
+def _without_ends(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+    """What is left when names that lead nowhere are taken off until there are none."""
+    backward = _turned(arrows)
+    left = {name: set(found) for name, found in arrows.items()}
+    waiting = [name for name, found in left.items() if not found]
+    while waiting:
+        gone = waiting.pop()
+        del left[gone]
+        for name in backward[gone]:
+            left[name].discard(gone)
+            if not left[name]:
+                waiting.append(name)
+    return left
 
 
 def _unused(

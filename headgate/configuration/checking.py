@@ -13,13 +13,15 @@ from headgate.configuration.definitions import NodesetDefinition, Queue
 from headgate.configuration.facts import GatheredFacts, meaning
 from headgate.configuration.notes import Notes
 from headgate.configuration.objects import Named, StanzaObject, Variant
-from headgate.configuration.problems import Problem, nearest
+from headgate.configuration.problems import Problem
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.state import Key, LayoutState, ProjectFacts
 from headgate.configuration.variable_names import secret_variable_fault
 
 CHECKED = ("nodeset", "label", "pipeline", "provider", "job", "project-template", "project")
 """Kinds that refer to others."""
+MOST_HINTS = 100
+"""A hostile file has ten thousand wrong names; each hint looks through all right ones."""
 
 
 class Checker:
@@ -32,6 +34,13 @@ class Checker:
 
     def run(self, touched: Iterable[Key]) -> None:
         """Check the touched names and everything their change reaches."""
+        self.state.hints_left = MOST_HINTS
+        try:
+            self._run(touched)
+        finally:
+            self.state.hints_left = None
+
+    def _run(self, touched: Iterable[Key]) -> None:
         waiting: dict[str, dict[str, None]] = {kind: {} for kind in CHECKED}
         for kind, name in touched:
             if kind in waiting:
@@ -120,7 +129,8 @@ class Checker:
             for other in named.value.supercedes:
                 if other not in self.state.pipelines:
                     raise Wrong(
-                        f'supercedes the pipeline "{other}", which there is not{nearest(other, self.state.pipelines)}', ("supercedes",)
+                        f'supercedes the pipeline "{other}", which there is not{self.state.hint(other, self.state.pipelines)}',
+                        ("supercedes",),
                     )
 
         self._attempt("pipeline", named, check)
@@ -242,7 +252,9 @@ class Checker:
             results = self.state.template_problems.get(name)
             if results is None:
                 raise Wrong(
-                    f'no project-template "{name}"{nearest(name, self.state.templates)}', ("templates", position), "Template Not Found"
+                    f'no project-template "{name}"{self.state.hint(name, self.state.templates)}',
+                    ("templates", position),
+                    "Template Not Found",
                 )
             for template, wrong in results:
                 if wrong is None:
@@ -268,7 +280,7 @@ class Checker:
             facts.assigned.append((matcher, queue))
 
     def _hint_job(self, name: str) -> str:
-        return nearest(name, self.state.jobs)
+        return self.state.hint(name, self.state.jobs)
 
     def _hint(self, kind: str, name: str) -> str:
-        return nearest(name, (each for found, each in self.state.named if found == kind))
+        return self.state.hint(name, (each for found, each in self.state.named if found == kind))

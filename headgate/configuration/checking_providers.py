@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headgate.configuration.driver_shapes import driver_of
-from headgate.configuration.problems import nearest
 from headgate.configuration.provider_definitions import Image, Label, Provider, Section
 from headgate.configuration.provider_drivers import PROVIDER_DRIVERS
 from headgate.configuration.provider_shapes import DriverShapes
@@ -20,6 +19,8 @@ from headgate.configuration.state import LayoutState
 
 _KINDS = ("image", "flavor", "label")
 Settings = dict[str, Any]
+MOST_SECTIONS = 50
+"""Levels of sections: more only hostile files have."""
 
 
 def check_provider(state: LayoutState, provider: Provider) -> None:
@@ -60,10 +61,12 @@ def _sections(state: LayoutState, provider: Provider) -> list[Section]:
         named = state.named.get(("section", name))
         if named is None:
             known = (each for kind, each in state.named if kind == "section")
-            raise Wrong(f'no section "{name}"{nearest(name, known)}', ("section",))
+            raise Wrong(f'no section "{name}"{state.hint(name, known)}', ("section",))
         if name in seen:
             raise Wrong(f'the section "{name}" inherits from itself', ("section",))
         seen.add(name)
+        if len(seen) > MOST_SECTIONS:
+            raise Wrong(f"inherits from more than {MOST_SECTIONS} sections", ("section",))
         chain.append(named.value)
         name = named.value.parent or ""
     return chain
@@ -75,7 +78,7 @@ def _check_entries(state: LayoutState, settings: Mapping[str, Any]) -> None:
             name = entry.get("name") if isinstance(entry, dict) else entry
             if not isinstance(name, str) or (kind, name) not in state.named:
                 known = (each for found, each in state.named if found == kind)
-                raise Wrong(f'no {kind} "{name}"{nearest(str(name), known)}', (f"{kind}s",))
+                raise Wrong(f'no {kind} "{name}"{state.hint(str(name), known)}', (f"{kind}s",))
             if kind == "image" and isinstance(entry, dict):
                 _check_counts(entry)
 

@@ -40,7 +40,7 @@ def collect(state: LayoutState, ref: Ref, name: str, pipeline_variants: list[Var
     for variant in pipeline_variants:
         _note_checkouts(state, variant, checkouts)
     found: list[Variant] = []
-    _collect(state, ref, name, set(), found, checkouts)
+    _collect(state, ref, name, set(), found, set(), checkouts)
     return found
 
 
@@ -59,7 +59,9 @@ def _note_checkouts(state: LayoutState, variant: Variant, checkouts: Checkouts) 
                 checkouts[canonical] = use.override_checkout
 
 
-def _collect(state: LayoutState, ref: Ref, name: str, visited: set[str], found: list[Variant], checkouts: Checkouts) -> None:
+def _collect(
+    state: LayoutState, ref: Ref, name: str, visited: set[str], found: list[Variant], taken: set[int], checkouts: Checkouts
+) -> None:
     visited.add(name)
     variants = variants_of(state, name)
     branch = _override_branch(state, variants[0].source.project, checkouts) if variants else None
@@ -73,9 +75,10 @@ def _collect(state: LayoutState, ref: Ref, name: str, visited: set[str], found: 
             parent = state.tenant.default_parent
         _note_checkouts(state, variant, inner)
         if parent and parent not in visited:
-            _collect(state, ref, parent, visited, found, inner)
+            _collect(state, ref, parent, visited, found, taken, inner)
         matched = True
-        if not any(variant is other for other in found):
+        if id(variant) not in taken:
+            taken.add(id(variant))
             found.append(variant)
     if not matched:
         raise NoMatchingParent(name)

@@ -15,7 +15,7 @@ from headgate.configuration.collecting import NoMatchingParent, collect
 from headgate.configuration.definitions import Source
 from headgate.configuration.freezing_graph import DEFAULT_ANSIBLE, Candidate, settle
 from headgate.configuration.inheritance import MergedJob
-from headgate.configuration.joining import deep_update
+from headgate.configuration.joining import deep_update_all
 from headgate.configuration.objects import StanzaObject, Variant
 from headgate.configuration.pipelines import Pipeline
 from headgate.configuration.problems import nearest
@@ -47,6 +47,8 @@ class ProjectPipeline:
     with_vars: list[StanzaObject] = field(default_factory=list)
     fail_fast: bool | None = None
     debug: bool = False
+    likenesses: dict[str, set[tuple[Any, ...]]] = field(default_factory=dict)
+    """Of the variants in `jobs`, once a job has several."""
 
 
 def project_pipeline(state: LayoutState, ref: Ref, pipeline: str) -> ProjectPipeline | None:
@@ -73,12 +75,12 @@ def project_pipeline(state: LayoutState, ref: Ref, pipeline: str) -> ProjectPipe
         if pipeline in definition.pipelines:
             takes_part = True
             _join(found, definition.pipelines[pipeline], stanza.jobs[pipeline])
+    found.vars = deep_update_all([stanza.definition.vars for stanza in found.with_vars])
     return found if takes_part else None
 
 
 def _give_vars(found: ProjectPipeline, stanza: StanzaObject) -> None:
     if stanza.definition.vars:
-        found.vars = deep_update(found.vars, stanza.definition.vars)
         found.with_vars.append(stanza)
 
 
@@ -88,8 +90,14 @@ def _join(found: ProjectPipeline, use: Any, jobs: Mapping[str, list[Variant]]) -
         found.fail_fast = use.fail_fast
     for name, variants in jobs.items():
         known = found.jobs.setdefault(name, [])
+        if not known and len(variants) == 1:
+            known += variants
+            continue
+        likenesses = found.likenesses.setdefault(name, set())
+        likenesses.update(variant.likeness() for variant in known[len(likenesses) :])
         for variant in variants:
-            if not any(variant.same(other) for other in known):
+            if variant.likeness() not in likenesses:
+                likenesses.add(variant.likeness())
                 known.append(variant)
 
 

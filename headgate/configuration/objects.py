@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from headgate.configuration.definitions import JobDefinition, NodesetDefinition, ProjectDefinition, ProjectUse, Source
+from headgate.configuration.definitions import OVERRIDABLE, JobDefinition, NodesetDefinition, ProjectDefinition, ProjectUse, Source
 from headgate.configuration.files import Parsed, SourceFile
 from headgate.configuration.problems import Problem
 from headgate.configuration.projects import BranchMatcher
@@ -69,6 +69,7 @@ class Variant:
     said: Said | None = None
     required: dict[str, ProjectUse] | None = None
     roles: tuple[RoleSource, ...] | None = None
+    _likeness: tuple[Any, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -80,9 +81,12 @@ class Variant:
             self.said = Said.of(self.job)
         return self.said
 
-    def same(self, other: Variant) -> bool:
-        """Is it the same stanza saying the same?"""
-        return self is other or (self.source == other.source and self.job.line == other.job.line and _equal_but_place(self.job, other.job))
+    def likeness(self) -> tuple[Any, ...]:
+        """Equal for variants of the same stanza that say the same."""
+        if self._likeness is None:
+            said = (_hashable(_DEFAULTS.get(key) if (value := getattr(self.job, key)) is None else value) for key in _COMPARED)
+            self._likeness = (self.source, self.job.line, *said, *map(self.job.replaced, OVERRIDABLE))
+        return self._likeness
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -112,20 +116,14 @@ _DEFAULTS: dict[str, Any] = {
     **{key: {} for key in ("vars", "extra_vars", "host_vars", "group_vars", "required_projects")},
 }
 """What an attribute that is not said means; saying it anyway makes no other variant, as in Zuul."""
-_NOT_COMPARED = frozenset(("path", "index", "line", "replaces"))
+_COMPARED = tuple(key for key in JobDefinition.__slots__ if key not in ("path", "index", "line", "replaces"))
 
 
-def _equal_but_place(one: JobDefinition, other: JobDefinition) -> bool:
-    if one is other:
-        return True
-    for key in JobDefinition.__slots__:
-        if key in _NOT_COMPARED:
-            continue
-        mine, theirs = getattr(one, key), getattr(other, key)
-        default = _DEFAULTS.get(key)
-        if (default if mine is None else mine) != (default if theirs is None else theirs):
-            return False
-    return all(one.replaced(key) == other.replaced(key) for key in {*one.replaces, *other.replaces})
+def _hashable(value: Any) -> Any:
+    """Equal for equal values, whatever the order of mappings."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(each)) for key, each in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from headgate.configuration.definitions import NodesetDefinition, Queue, Secret
 from headgate.configuration.objects import Bound, Named, StanzaObject, Variant
 from headgate.configuration.overlay import Overlay
 from headgate.configuration.pipelines import Pipeline
-from headgate.configuration.problems import Problem
+from headgate.configuration.problems import Problem, nearest
 from headgate.configuration.projects import BranchMatcher, Known, Projects, matches_branch
 from headgate.configuration.stanza import Wrong
 from headgate.configuration.tenant_values import Tenant
@@ -19,6 +19,8 @@ from headgate.jobs import Nodeset
 if TYPE_CHECKING:
     from headgate.configuration.binding import Binder
 
+MOST_ALTERNATIVES = 250
+"""Nodesets that one may lead to: more only hostile files have, and thousands of such would take long."""
 Owner = tuple[object, ...]
 """Whose problems: a phase of loading, then the object's order; owners sort as Zuul reports."""
 Key = tuple[str, str]
@@ -56,6 +58,8 @@ class LayoutState:
         self.more_referrers: dict[Key, list[Key]] = {}
         self.pipelines: Mapping[str, Pipeline] = {}
         self.previous: LayoutState | None = None
+        self.hints_left: int | None = None
+        """How many wrong names are compared with all right ones while this is built; `None` when it is built."""
 
     def speculative(self) -> LayoutState:
         """A state equal to this one that may be changed without changing it."""
@@ -75,6 +79,14 @@ class LayoutState:
             overlay.base = {key: value for key, value in overlay.changed.items() if value is not None}
             overlay.changed = {}
         self.referrers, self.more_referrers = self.more_referrers, {}
+
+    def hint(self, name: str, known: Iterable[str]) -> str:
+        """What `nearest` says, as long as there are hints left."""
+        if self.hints_left is not None:
+            self.hints_left -= 1
+            if self.hints_left < 0:
+                return ""
+        return nearest(name, known)
 
     def known(self, project: str) -> Known:
         return self.projects.by_canonical[project]
@@ -96,24 +108,27 @@ class LayoutState:
     def alternatives(self, nodeset: str | NodesetDefinition) -> list[Nodeset]:
         """The real nodesets to try, in order. Raises `Wrong` for a name that does not exist or one that leads to itself."""
         found: list[Nodeset] = []
-        self._flatten(nodeset, found, [])
+        seen: set[NodesetDefinition] = set()
+        waiting = [nodeset]
+        while waiting:
+            each = waiting.pop()
+            definition = self.nodeset(each) if isinstance(each, str) else each
+            if definition is None:
+                raise Wrong(
+                    f'no nodeset "{each}"{self.hint(str(each), (name for kind, name in self.named if kind == "nodeset"))}',
+                    ("nodeset",),
+                    "Nodeset Not Found",
+                )
+            if definition in seen:
+                raise Wrong(f'the nodeset "{definition.name}" leads to itself or is listed twice', ("nodeset",))
+            seen.add(definition)
+            if len(seen) > MOST_ALTERNATIVES:
+                raise Wrong(f"the nodeset leads to more than {MOST_ALTERNATIVES} alternatives", ("nodeset",))
+            if definition.alternatives:
+                waiting += reversed(definition.alternatives)
+            else:
+                found.append(definition.nodeset)
         return found
-
-    def _flatten(self, nodeset: str | NodesetDefinition, found: list[Nodeset], seen: list[NodesetDefinition]) -> None:
-        definition = self.nodeset(nodeset) if isinstance(nodeset, str) else nodeset
-        if definition is None:
-            from headgate.configuration.problems import nearest
-
-            hint = nearest(str(nodeset), (name for kind, name in self.named if kind == "nodeset"))
-            raise Wrong(f'no nodeset "{nodeset}"{hint}', ("nodeset",), "Nodeset Not Found")
-        if definition in seen:
-            raise Wrong(f'the nodeset "{definition.name}" leads to itself or is listed twice', ("nodeset",))
-        seen.append(definition)
-        if definition.alternatives:
-            for alternative in definition.alternatives:
-                self._flatten(alternative, found, seen)
-        else:
-            found.append(definition.nodeset)
 
     def queue_of(self, project: str, branch: str) -> Queue | None:
         facts = self.facts.get(project)

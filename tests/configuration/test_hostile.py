@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.configuration import FreezeFailed, Ref, SourceFile
+from headgate.configuration.advice import advice
 from headgate.configuration.encryption import BadKey, as_yaml, decrypt, encrypt, new_private_key, public_key
-from tests.configuration.helpers import PROJECT, load
+from tests.configuration.helpers import PROJECT, TENANT, load
 
 ERRORS = Path(__file__).parent / "errors"
 
@@ -43,6 +45,59 @@ def test_catastrophic_regex_ends() -> None:
     text = "- job: {name: unit, files: ['^(?!x)(a|aa)+$']}\n- project: {check: {jobs: [unit]}}"
     with pytest.raises(FreezeFailed, match="took longer"):
         load(project=text).freeze(Ref(PROJECT, "master", ("a" * 60 + "!",)), "check")
+
+
+def ring(count: int, entry: str) -> str:
+    """Stanzas of which each, `entry`, names the next and the last the first."""
+    return "".join(f"- {entry}\n".replace("THIS", f"n{number}").replace("NEXT", f"n{(number + 1) % count}") for number in range(count))
+
+
+UNIT = "- job: {name: unit, abstract: true, run: x}\n"
+MANY = range(3000)
+HOSTILE = {
+    "ten megabytes of jobs": ("- job: {name: x}\n" * 600_000, "10200000 characters"),
+    "ten megabytes in one value": (f"- job: {{name: x, description: '{'a' * 10_000_000}'}}", "at most 1500000 are read"),
+    "parents in a ring": (ring(1500, "job: {name: THIS, parent: NEXT, run: x}"), 'inherits from itself through "n1"'),
+    "templates in a ring": (ring(2, "project-template: {name: THIS, templates: [NEXT]}"), "templates: must be a pipeline's mapping"),
+    "nodesets in a ring": (ring(1500, "nodeset: {name: THIS, alternatives: [NEXT]}"), "more than 250 alternatives"),
+    "nodesets in a small ring": (ring(2, "nodeset: {name: THIS, alternatives: [NEXT]}"), "leads to itself"),
+    "sections in a ring": (
+        ring(1500, "section: {name: THIS, parent: NEXT}") + "- provider: {name: p, section: n0}",
+        "more than 50 sections",
+    ),
+    "parents that are not there": ("".join(f"- job: {{name: x{n}, parent: y{n}}}\n" for n in MANY), 'parent "y0" does not exist'),
+    "dependencies in a ring": (
+        ring(1500, "job: {name: THIS, run: x, dependencies: NEXT}")
+        + f"- project: {{check: {{jobs: [{', '.join(f'n{n}' for n in range(1500))}]}}}}",
+        "lead back to it",
+    ),
+    "variants of one job": (
+        UNIT + f"- project: {{check: {{jobs: [{', '.join(f'{{unit: {{vars: {{a: {n}}}}}}}' for n in MANY)}]}}}}",
+        '"unit" is abstract',
+    ),
+    "templates with variables": (
+        UNIT
+        + "".join(f"- project-template: {{name: t{n}, vars: {{v{n}: 1}}, check: {{jobs: [unit]}}}}\n" for n in MANY)
+        + f"- project: {{templates: [{', '.join(f't{n}' for n in MANY)}]}}",
+        '"unit" is abstract',
+    ),
+}
+CPU_SECONDS = 20
+"""Far more than any of them takes on a slow machine, far less than what grows with the square of such files."""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_file_is_a_clear_error_in_bounded_time(name: str) -> None:
+    text, sentence = HOSTILE[name]
+    start = time.process_time()
+    layout = load(project=text, tenant=TENANT.replace("[org/project,", "[{org/project: {include-provider-config: true}},"))
+    said = [str(problem) for problem in (*layout.problems, *advice(layout)) if problem.is_error]
+    try:
+        layout.freeze(Ref(PROJECT, "master", ("README",)), "check")
+    except FreezeFailed as failed:
+        said.append(str(failed))
+    assert any(sentence in each for each in said), said[:3]
+    assert time.process_time() - start < CPU_SECONDS
 
 
 def test_circles_of_parents_end() -> None:

@@ -37,7 +37,11 @@ def test_load_branch_that_nobody_reads_is_not_read(said: str) -> None:
         (INLINE + FAULTY, "", "Unknown"),
         (FAULTY, INLINE, "Unknown"),
         (INLINE, FAULTY, "Node From Group Not Found"),
-        (INLINE + "\n- job: {name: x, nodeset: {alternatives: [{nodes: [], groups: [{name: g, nodes: [b]}]}]}}", "", "Node From Group Not Found"),
+        (
+            INLINE + "\n- job: {name: x, nodeset: {alternatives: [{nodes: [], groups: [{name: g, nodes: [b]}]}]}}",
+            "",
+            "Node From Group Not Found",
+        ),
     ],
 )
 def test_fault_of_an_inline_alternative_has_its_name_once_an_inline_nodeset_was_read(project: str, other: str, name: str) -> None:

@@ -19,7 +19,7 @@ from tests.configuration.mutations import mutate
 from tests.configuration.test_zuul_corpus import KNOWN, asked_of_zuul, differences, environment
 from tests.configuration.worlds import World, write_files
 
-PATHS = ("README", "zuul.yaml", "src/x.py", "docs/index.rst", "a.txt", ".zuul.yaml", "playbooks/x.yaml", "a.yaml", "/COMMIT_MSG")
+PATHS = ("README", "zuul.yaml", "src/x.py", "docs/index.rst", "a.txt", ".zuul.yaml", "playbooks/x.yaml", "vars/a.yaml", "/COMMIT_MSG")
 
 
 def copied(source: Path, target: Path) -> Path:

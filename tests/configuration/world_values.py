@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headgate.configuration import definitions
@@ -34,6 +34,17 @@ class Known:
     templates: list[str]
     queues: list[str]
     pipelines: list[str]
+    shared: list[dict[str, Any]] = field(default_factory=list)
+    """Mappings of variables that several jobs may hold: written once under an anchor."""
+
+    def variables(self) -> dict[str, Any]:
+        """New ones, or some that were said before."""
+        if self.shared and self.rng.random() < 0.08:
+            return self.rng.choice(self.shared)
+        found = variables(self.rng)
+        if self.rng.random() < 0.1:
+            self.shared.append(found)
+        return found
 
 
 def some_of(rng: random.Random, makers: Makers, chance: float) -> dict[str, Any]:
@@ -147,9 +158,9 @@ def job_attributes(names: Known, project: str) -> Makers:
         "tags": lambda: one_or_many(rng, lambda: choice(["t1", "t2", "t3"])),
         "provides": lambda: one_or_many(rng, lambda: choice(["p1", "p2"])),
         "requires": lambda: one_or_many(rng, lambda: choice(["p1", "p2"])),
-        "vars": lambda: variables(rng),
-        "extra-vars": lambda: variables(rng),
-        "host-vars": lambda: {"node0": variables(rng), choice(["node1", "node0", "x-y"]): variables(rng)},
+        "vars": names.variables,
+        "extra-vars": names.variables,
+        "host-vars": lambda: {"node0": names.variables(), choice(["node1", "node0", "x-y"]): variables(rng)},
         "group-vars": lambda: {choice(["group", "all"]): variables(rng)},
         "include-vars": lambda: one_or_many(rng, file_of_vars),
         "required-projects": lambda: one_or_many(rng, required),
@@ -175,6 +186,14 @@ def job_attributes(names: Known, project: str) -> Makers:
         "secret-exposure": lambda: choice(["redact", "redact", "fail"]),
         "workspace-scheme": lambda: choice(["flat", "unique", "golang"]),
         "hold-following-changes": lambda: choice([True, False]),
+        "workspace-checkout": lambda: choice([True, False, "auto"]),
+        "ansible-split-streams": lambda: choice([True, False]),
+        "preserve-home-paths": lambda: choice([[".cache"], [".cache", ".local/x"]]),
+        "image-build-name": lambda: choice(["image1", "image1", "image3"]),
+        "override-branch": lambda: choice(["stable", "devel"]),
+        "success-message": lambda: "well done",
+        "failure-message": lambda: "alas",
+        "variant-description": lambda: "one of several",
     }
 
 
@@ -191,48 +210,7 @@ def project_attributes(names: Known) -> Makers:
 
 def template_attributes(names: Known) -> Makers:
     rng = names.rng
-    return {"vars": lambda: variables(rng), "queue": lambda: rng.choice([*names.queues, "undefined"]), "description": lambda: "described"}
-
-
-def tenant_attributes(names: Known) -> Makers:
-    rng, choice = names.rng, names.rng.choice
-    return {
-        "max-nodes-per-job": lambda: choice([2, 6, -1]),
-        "max-job-timeout": lambda: choice([5000, -1, 20000]),
-        "default-parent": lambda: choice(["base", "abstract-base", "nope"]),
-        "allowed-labels": lambda: one_or_many(rng, lambda: choice(["label1", "^label[12]$", ".*"])),
-        "disallowed-labels": lambda: choice(["label3", ["^label2"]]),
-        "allowed-triggers": lambda: choice(["gerrit", ["gerrit", "timer"], ["timer"]]),
-        "allowed-reporters": lambda: choice(["gerrit", ["smtp"]]),
-        "exclude-unprotected-branches": lambda: choice([True, False]),
-        "use-nodepool": lambda: choice([True, False]),
-        "default-ansible-version": lambda: choice(["9", 11]),
-        "max-dependencies": lambda: 5,
-    }
-
-
-def listed(rng: random.Random, project: str, names: Known, trusted: bool) -> Any:
-    """An entry of the tenant file."""
-    choice = rng.choice
-    kinds = ["pipeline", "job", "semaphore", "project", "project-template", "nodeset", "secret", "queue"]
-    makers: Makers = {
-        "include": lambda: rng.sample(kinds, 6),
-        "exclude": lambda: one_or_many(rng, lambda: choice(kinds)),
-        "shadow": lambda: one_or_many(rng, lambda: choice(names.projects)),
-        "load-branch": lambda: choice(["stable", "devel", "master"]),
-        "extra-config-paths": lambda: choice(["extra.yaml", ["extra.yaml", "extra.d/"]]),
-        "include-branches": lambda: one_or_many(rng, lambda: choice(["master", "stable", "^(master|devel)$", "sta"])),
-        "exclude-branches": lambda: one_or_many(rng, lambda: choice(["stable", "^dev.*", "mas"])),
-        "always-dynamic-branches": lambda: [choice(["stable", "^dev.*"])],
-        "implied-branch-matchers": lambda: choice([True, False]),
-        **({"allow-base-jobs": lambda: choice([True, False])} if trusted else {"allow-reporter-jobs": lambda: True}),
-        **({} if trusted else {"configure-projects": lambda: one_or_many(rng, lambda: choice(["org/project1", "^org/.*"]))}),
-    }
-    settings = some_of(rng, makers, 0.03)
-    if trusted:  # whether Zuul knows a branch that a tenant leaves out depends on what other tenants read before
-        for key in ("include-branches", "exclude-branches", "always-dynamic-branches"):
-            settings.pop(key, None)
-    return {project: settings} if settings else project
+    return {"vars": names.variables, "queue": lambda: rng.choice([*names.queues, "undefined"]), "description": lambda: "described"}
 
 
 def queue(rng: random.Random, names: Known) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tests.configuration import world_providers, world_tenants
 from tests.configuration import world_values as values
 
 BRANCHES = ("master", "stable", "devel")
@@ -19,10 +20,7 @@ PIPELINES = ("check", "gate", "post", "tag", "periodic")
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes `Tagged` values and repeats what is used twice."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
+    """Writes `Tagged` values. What is used twice is written under an anchor."""
 
 
 def _tagged(dumper: Dumper, tagged: values.Tagged) -> yaml.Node:
@@ -77,14 +75,9 @@ class World:
             untrusted = self.untrusted if name == "tenant-one" else self.untrusted[: rng.randint(1, len(self.untrusted))]
             tenant: dict[str, Any] = {
                 "name": name,
-                "source": {
-                    "gerrit": {
-                        "config-projects": [values.listed(rng, each, self.names, True) for each in self.config],
-                        "untrusted-projects": [values.listed(rng, each, self.names, False) for each in untrusted],
-                    }
-                },
+                "source": world_tenants.source(rng, self.names, self.config, untrusted),
             }
-            tenant |= values.some_of(rng, values.tenant_attributes(self.names), 0.06)
+            tenant |= values.some_of(rng, world_tenants.tenant_attributes(self.names), 0.04)
             tenants.append({"tenant": tenant})
         semaphores = [{"global-semaphore": {"name": "global-sem", "max": 3}}] if rng.random() < 0.2 else []
         if semaphores:
@@ -100,7 +93,11 @@ class World:
             return {place: _text(stanzas)}
         cut = rng.randint(0, len(stanzas))
         if place == "both":
-            return {"zuul.yaml": _text(stanzas[:cut]), rng.choice([".zuul.yaml", "zuul.d/x.yaml", "extra.yaml"]): _text(stanzas[cut:])}
+            other = rng.choice([".zuul.yaml", "zuul.d/x.yaml", "extra.yaml", "extra.yaml", "extra.d/x.yaml", "other.yaml"])
+            return {"zuul.yaml": _text(stanzas[:cut]), other: _text(stanzas[cut:])}
+        if rng.random() < 0.1:
+            ignored = {f"{place}/old/.zuul.ignore": ""} if rng.random() < 0.5 else {}
+            return {f"{place}/old/a.yaml": _text(stanzas[:cut]), f"{place}/b.yaml": _text(stanzas[cut:]), **ignored}
         return {f"{place}/a.yaml": _text(stanzas[:cut]), f"{place}/b.yaml": _text(stanzas[cut:])}
 
     def stanzas(self, project: str, branch: str) -> list[Any]:
@@ -121,6 +118,8 @@ class World:
                 },
                 {"job": {"name": "abstract-base", "abstract": True, **values.some_of(rng, values.job_attributes(names, project), 0.05)}},
             ]
+            if rng.random() < 0.5:
+                found += world_providers.provider_objects(names)
         if branch == "master":
             found += self.everything(project)
         makers: list[tuple[float, Callable[[], Any]]] = [
@@ -133,6 +132,7 @@ class World:
             (0.5, lambda: {"semaphore": {"name": rng.choice(names.semaphores), "max": rng.choice([1, 2])}}),
             (0.5, lambda: {"queue": values.queue(rng, names)}),
             (0.3, lambda: {"pragma": values.pragma(rng)}),
+            (0.3, lambda: world_providers.provider_object(names)),
         ]
         found += [{"secret": {"name": each, "data": {"a": "x"}}} for each in names.secrets[project] if rng.random() < 0.8]
         weights = [weight for weight, _ in makers]
