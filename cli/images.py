@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,15 +14,15 @@ import typer
 
 from cli.options import CONFIG, ConfigOption
 from headgate.image_overview import BuildOverview, overview
-from headgate.images import BuildState, UploadState, current
+from headgate.images import UNDER_WAY, BuildState, UploadState, current
 from headgate.problems import Problem
-from headgate.settings import Settings
 from tasks.installation import database_url, prefect_environment, read_settings
 
 if TYPE_CHECKING:
     from tasks.runtime import Runtime
 
 ImageArgument = Annotated[str, typer.Argument(metavar="IMAGE", help="A diskimage of the configuration.")]
+PROMOTABLE = frozenset({UploadState.READY, UploadState.WITHDRAWN, UploadState.REFUSED})
 images = typer.Typer(name="images", help="Images: build, prove, use.", invoke_without_command=True, no_args_is_help=False)
 
 
@@ -48,7 +45,8 @@ def _with_runtime(config: Path, work: Callable[[Runtime], Awaitable[None]]) -> N
     asyncio.run(run())
 
 
-def _known(names: dict[str, object], image: str) -> None:
+def known(names: Collection[str], image: str) -> None:
+    """Raises `Problem` for a name that no image has."""
     if image not in names:
         raise Problem(f"There is no diskimage {image}; the configuration has {', '.join(sorted(names)) or 'none'}.")
 
@@ -71,6 +69,10 @@ def show(context: typer.Context, config: ConfigOption = CONFIG) -> None:
             typer.echo(f"{image.name}  ({image.schedule}{', paused' if image.paused else ''})")
             for build in image.builds:
                 _show_build(build)
+            if not image.builds:
+                typer.echo(f"  no build yet; `headgate images build {image.name}` makes one now")
+        if not this.diskimages and not builds:
+            typer.echo("There is no diskimage in the configuration.")
 
     _with_runtime(config, work)
 
@@ -96,14 +98,16 @@ def build(
 ) -> None:
     """Build an image now, by a run of its flow, whatever its age; or, with --debug, here."""
     if debug:
-        _build_here(read_settings(config), image, tmp_dir, password)
+        from cli.image_terminal import build_here
+
+        build_here(read_settings(config), image, tmp_dir, password)
         return
 
     async def work(this: Runtime) -> None:
         from tasks.prefect_api import create_run, runs_topic
         from tasks.store import new_id
 
-        _known(dict(this.diskimages), image)
+        known(this.diskimages, image)
         run = await create_run(
             this.prefect, "build-image/build-image", name=image, parameters={"image": image}, key=new_id(), tags=["headgate"]
         )
@@ -113,52 +117,23 @@ def build(
     _with_runtime(config, work)
 
 
-def _build_here(settings: Settings, image: str, tmp_dir: Path | None, password: str) -> None:
-    from headgate.diskimages import Places, disk_image_create, parse_diskimages
-    from tasks.diskimage import ELEMENTS, build_environment, clear
-
-    known = parse_diskimages(settings.diskimages)
-    _known(dict(known), image)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Problem("--debug opens a shell where an element fails, which takes a terminal; without one leave it out.")
-    root = settings.image_directory / "debug"
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{image}-", dir=tmp_dir or root))
-    elements = [str(settings.directory / path) for path in settings.images.elements] + [str(ELEMENTS)]
-    cache = settings.image_directory / "cache"
-    places = Places(str(root / image), str(temporary), str(cache), elements)
-    chosen = known[image].model_copy(update={"elements": (*known[image].elements, *(("devuser",) if password else ()))})
-    # diskimage-builder's own output goes through a filter; the shell has the terminal itself
-    extra = {"break": "after-error", "break_cmd": "bash -i </dev/tty >/dev/tty 2>&1", "DIB_DEV_USER_PWDLESS_SUDO": "1"}
-    command = disk_image_create(chosen, ("qcow2",), places, extra | ({"DIB_NO_TMPFS": "1"} if tmp_dir else {}), debug=True)
-    environment = build_environment(command) | ({"DIB_DEV_USER_PASSWORD": password} if password else {})
-    typer.echo(f"Building {image} in {temporary}. A shell opens where an element fails; leave it to end the build.")
-    (cache / "locks").mkdir(parents=True, exist_ok=True)
-    try:
-        code = subprocess.run(command.arguments, env=environment, cwd=temporary).returncode
-    finally:
-        clear(temporary)
-    if code:
-        raise Problem(f"The build of {image} ended with exit code {code}.")
-    typer.echo(f"{root / image}.raw")
-
-
 @images.command()
 def boot(
     image: ImageArgument,
-    file: Annotated[Path | None, typer.Option("--file", help="This file instead of the newest build's.")] = None,
-    key: Annotated[Path | None, typer.Option("--key", help="A public key that may log in as root.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", exists=True, dir_okay=False, help="This file instead of the newest build's.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", exists=True, dir_okay=False, help="A public key that may log in, as root too."),
+    ] = None,
     port: Annotated[int, typer.Option("--port", help="Of this machine, forwarded to its SSH server; 0 for none.")] = 2222,
     config: ConfigOption = CONFIG,
 ) -> None:
     """Boot an image here with QEMU and a config-drive, its console on this terminal. Nothing is written to the image. Ctrl-A X ends it."""
-    from tasks.local_boot import boot_here
+    from cli.image_terminal import boot_newest
 
-    settings = read_settings(config)
-    found = file or max((settings.image_directory / "builds").glob(f"{image}-*.qcow2"), key=lambda path: path.stat().st_mtime, default=None)
-    if found is None or not found.exists():
-        raise Problem(f"There is no qcow2 of {image} in {settings.image_directory / 'builds'}: build one, or name a file with --file.")
-    raise typer.Exit(boot_here(found, image, key.read_text().strip() if key else "", port))
+    raise typer.Exit(boot_newest(read_settings(config), image, file, key, port))
 
 
 def _one(kind: str, names: list[str], asked: str) -> str:
@@ -177,8 +152,9 @@ def promote(
     async def work(this: Runtime) -> None:
         uploads = {each.id: each for each in await this.images.uploads()}
         chosen = uploads[_one("upload", list(uploads), upload)]
-        if not chosen.external_id or chosen.state is UploadState.DELETING:
-            raise Problem(f"The upload {chosen.id[:12]} is {chosen.state}: there is nothing to start nodes from.")
+        if not chosen.external_id or chosen.state not in PROMOTABLE:
+            why = "wait until that is over" if chosen.state in UNDER_WAY else "there is nothing to start nodes from"
+            raise Problem(f"The upload {chosen.id[:12]} is {chosen.state}: {why}.")
         await this.images.promote(chosen.id, "promoted by hand")
         typer.echo(f"Nodes of {chosen.image} at {chosen.provider} start from {chosen.id[:12]} now.")
 
@@ -195,7 +171,13 @@ def rollback(
 
     async def work(this: Runtime) -> None:
         uploads = await this.images.uploads(image)
-        for name in sorted({each.provider for each in uploads if provider in ("", each.provider)}):
+        if not uploads:
+            known(this.diskimages, image)
+            raise Problem(f"No provider has an upload of {image} yet: there is nothing to go back to.")
+        places = {each.provider for each in uploads}
+        if provider and provider not in places:
+            raise Problem(f"There is no upload of {image} at a provider {provider}, but at {', '.join(sorted(places))}.")
+        for name in sorted(places & {provider} if provider else places):
             used = current(uploads, image, name)
             before = current([each for each in uploads if each != used], image, name)
             if used is None or before is None:
@@ -231,6 +213,8 @@ def delete(
         BuildFiles(this.settings.image_directory, chosen.image, chosen.id).remove()
         await this.images.end_build(chosen.id, BuildState.DELETED, {}, "deleted by hand")
         typer.echo(f"{chosen.image} {chosen.id[:12]} is deleted; its log is kept.")
+        for each in (each for each in await this.images.uploads(chosen.image) if each.build == chosen.id):
+            typer.echo(f"What {each.provider} has of it cannot be deleted now; the next run of a build tries again.")
 
     _with_runtime(config, work)
 
@@ -244,7 +228,9 @@ def pause(
     """Build the image no more by its schedule, only when somebody asks for it."""
 
     async def work(this: Runtime) -> None:
-        _known(dict(this.diskimages), image)
+        known(this.diskimages, image)
+        if end and this.diskimages[image].pause:
+            raise Problem(f"{image} is paused by the configuration file: take `pause` out of its diskimage.")
         await this.images.pause(image, not end)
         typer.echo(f"{image} is {'built by its schedule again' if end else 'paused'}.")
 

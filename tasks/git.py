@@ -162,7 +162,8 @@ class Caches:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".new-"))
         try:
             await run_git("init", "--quiet", "--bare", "--template=", str(temporary))
-            await run_git("-C", str(temporary), "config", "gc.auto", "0")
+            with (temporary / "config").open("a") as config:  # as `git config` would, without another process for each repository
+                config.write("[gc]\n\tauto = 0\n")
             temporary.rename(path)
         except OSError as problem:
             raise GitProblem(f"{project}: cannot make its cache {path}: {problem.strerror}") from None

@@ -23,6 +23,7 @@ from tests.services.until import until
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.cloud,
     pytest.mark.image,
     pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("debootstrap"), reason="images are built as root, with debootstrap"),
@@ -128,6 +129,7 @@ async def test_a_build_with_a_failing_element_changes_nothing(images: ImageBuild
     assert "failed" in listed and listed.count("in use") == 4
 
 
+@pytest.mark.long
 async def test_a_cancelled_build_leaves_nothing(images: ImageBuilder) -> None:
     run = images.build()
     await images.begun(run, "Running hooks from")
@@ -137,6 +139,7 @@ async def test_a_cancelled_build_leaves_nothing(images: ImageBuilder) -> None:
     assert (await images.newest())["message"] == "cancelled"
 
 
+@pytest.mark.long
 async def test_the_build_of_a_killed_worker_begins_again_and_sweeps_what_was_left(images: ImageBuilder) -> None:
     run = images.build()
     log = await images.begun(run, "Running hooks from")

@@ -24,7 +24,7 @@ from tests.services.sshd import free_port
 from tests.services.until import until
 
 IMAGE = "debian"
-ELEMENTS = ("ci-debian", "vm", "block-device-mbr", "growroot", "ci-node", "ci-network", "ci-mirror-ca", "cache-bindep", "mine")
+ELEMENTS = ("ci-debian", "vm", "block-device-mbr", "growroot", "ci-node", "ci-network", "ci-identity", "ci-mirror-ca", "cache-bindep")
 CACHE = os.environ.get("HEADGATE_TEST_IMAGE_CACHE", "")
 """A directory for packages that an earlier run has fetched; without it all of them are fetched."""
 PLAYBOOK = """\
@@ -48,7 +48,7 @@ class ImageBuilder(Installation):
         settings["providers"] += providers
         settings["images"] = {"elements": ["elements"]}
         settings["diskimages"] = [
-            {"name": "base", "abstract": True, "elements": list(ELEMENTS), "env-vars": {"DIB_JOURNAL_SIZE": "16"}},
+            {"name": "base", "abstract": True, "elements": [*ELEMENTS, "mine"], "env-vars": {"DIB_JOURNAL_SIZE": "16"}},
             {"name": IMAGE, "parent": "base", "release": "bookworm", "smoke-playbook": "smoke.yaml", "metadata": {"os_distro": "debian"}},
         ]
         self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
