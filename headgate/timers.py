@@ -7,7 +7,7 @@ computes it comes to the same and a firing is never made twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -103,13 +103,13 @@ def next_firing(timer: Timer, after: datetime) -> datetime | None:
     return found + late if found is not None else None
 
 
-def firings(timers: Iterable[Timer], since: datetime, until: datetime) -> list[Firing]:
-    """What fires later than `since` and not later than `until`, in order of time; each timer at most once, at its last moment.
+def firings(timers: Mapping[Timer, datetime], until: datetime) -> list[Firing]:
+    """What fires later than the moment beside it and not later than `until`, in order of time; each timer at most once, at its last moment.
 
     So whoever was away for long catches up with one firing and not with hundreds.
     """
     found: list[Firing] = []
-    for timer in timers:
+    for timer, since in timers.items():
         last: datetime | None = None
         moment = next_firing(timer, since)
         while moment is not None and moment <= until:
@@ -128,7 +128,7 @@ def event_of(firing: Firing, project: str, head: str = "") -> Event:
     """The event of a firing for `project` (its short name); `head` is the branch's commit if the timer dereferences."""
     timer, moment = firing.timer, firing.at.isoformat()
     return Event(
-        id=f"{TIMERS}:{timer.tenant}:{timer.pipeline}:{timer.project}:{timer.branch}:{timer.line}:{moment}",
+        id=f"{_beginning(timer.tenant, timer.pipeline)}{timer.project}:{timer.branch}:{timer.line}:{moment}",
         connection=TIMERS,
         type="timer",
         created=firing.at,
@@ -139,3 +139,12 @@ def event_of(firing: Firing, project: str, head: str = "") -> Event:
         pipeline=timer.pipeline,
         time=timer.line,
     )
+
+
+def concerns(event: Event, tenant: str) -> bool:
+    """May the tenant hear of the event? A timer's is for the tenant alone that has the timer."""
+    return event.connection != TIMERS or event.id.startswith(_beginning(tenant, event.pipeline))
+
+
+def _beginning(tenant: str, pipeline: str) -> str:
+    return f"{TIMERS}:{tenant}:{pipeline}:"

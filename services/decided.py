@@ -36,7 +36,7 @@ from headgate.gating import (
     job_key,
 )
 from headgate.gating import Item as RuledItem
-from headgate.gating.announcing import ENQUEUED, ZUUL
+from headgate.gating.announcing import ENQUEUED, MERGED, ZUUL
 from headgate.gating.reporting import RESULTS
 from headgate.gating.turning import Turning
 from headgate.jobs import JobGraph
@@ -97,9 +97,13 @@ class Decided:
         )  # fmt: skip
 
     def _announce(self, tenant: str, announced: Announce) -> None:
-        """Let pipelines hear of what others did, about the changes that this concerns and that are known."""
+        """Let pipelines hear of what others did, about the changes that this concerns: at once of those that are known, of a project's
+        open changes when these have been read."""
         facts = self._turning.facts[tenant]
         known = facts.known(announced.change)
+        if announced.type == MERGED:
+            project, (connection, number, _) = facts.project(announced.change), announced.change
+            self.turn.announced.append(Event(f"{ZUUL}:{MERGED}:{connection}:{number}", ZUUL, MERGED, self._now, project, change=number))
         if announced.type == ENQUEUED:
             concerned = dict.fromkeys((*known.needed_by, *facts.depending_on(announced.change, (facts.project(announced.change),))))
             for key in concerned:

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from headgate.changes import Change, Event
+from headgate.gating.announcing import ZUUL
 from headgate.gating.turning import Turning
 from headgate.refs import change_of_ref
-from headgate.timers import TIMERS, event_of, firings, next_moment, timers_of
+from headgate.timers import TIMERS, Timer, event_of, firings, next_moment, timers_of
 from services.knowing import Known
 from services.reruns import rerun_as_asked
 from tasks.connections import Connection, ConnectionProblem
@@ -38,6 +39,7 @@ class Hearing:
         self._turning = turning
         self._known = known
         self._began = datetime.now(UTC)
+        self._timers: dict[Timer, datetime] | None = None
 
     # --- what is told, into the store -------------------------------------------------------------------------------------------------
 
@@ -65,7 +67,9 @@ class Hearing:
             now = datetime.now(UTC)
             timers = [timer for layout in self._known.layouts for timer in timers_of(layout)]
             since = await self._store.last_event(TIMERS) or self._began
-            for firing in firings(timers, since, now):
+            known = self._timers  # one that came while we were here has missed nothing before
+            self._timers = {timer: since if known is None else known.get(timer, now) for timer in timers}
+            for firing in firings({timer: max(since, moment) for timer, moment in self._timers.items()}, now):
                 name = firing.timer.project.partition("/")[2]
                 head = (await self._runtime.caches.branches(firing.timer.project)).get(firing.timer.branch, "")
                 await self._store.add_event(event_of(firing, name, head))
@@ -101,6 +105,8 @@ class Hearing:
         """Bring the facts up to date for an event and let the pipelines have it; what became of it if no pipeline hears of it."""
         if event.connection == TIMERS:
             return self._hear_timer(event)
+        if event.connection == ZUUL:
+            return await self._hear_merge(event)
         connection = self._runtime.connections.get(event.connection)
         if connection is None:
             return "its connection is no longer configured"
@@ -132,6 +138,23 @@ class Hearing:
             return "its project is in no tenant"
         self._known.readings.keep_ref(change)
         self._turning.hear(event, change.key)
+        return ""
+
+    async def _hear_merge(self, event: Event) -> str:
+        """A change has merged, of the project (its canonical name) that the event names: its open changes hear of it."""
+        found = (layout.projects.by_canonical.get(event.project) for layout in self._known.layouts)
+        known = next((each for each in found if each is not None), None)
+        connection = self._runtime.connections.get(known.settings.connection) if known is not None else None
+        if known is None or connection is None:
+            return "its project is in no tenant"
+        for number in await connection.open_changes(known.name):
+            try:
+                change = await connection.change(number)
+                await self._known.read(change.key)
+            except (LookupError, TooManyLinks):
+                continue
+            about = replace(event, project=change.project, branch=change.branch, ref=change.ref, change=number, patchset=change.patchset)
+            self._turning.hear(about, change.key)
         return ""
 
     def _hear_timer(self, event: Event) -> str:

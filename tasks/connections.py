@@ -91,6 +91,10 @@ class Connection(Protocol):
         """Open changes with exactly that topic, in order of number."""
         ...
 
+    async def open_changes(self, project: str) -> tuple[int, ...]:
+        """Open changes of a project, in order of number."""
+        ...
+
     async def branches(self, project: str) -> Mapping[str, str]:
         """Branch name (without refs/heads/) to commit. Raises `LookupError` for an unknown project."""
         ...

@@ -121,6 +121,9 @@ class GerritConnection:
         found = await self._search(f"status:open topic:{marks[0]}{topic}{marks[1]}")
         return tuple(sorted(info["_number"] for info in found if info.get("topic") == topic))
 
+    async def open_changes(self, project: str) -> tuple[int, ...]:
+        return tuple(sorted(info["_number"] for info in await self._search(f'status:open project:"{project}"')))
+
     async def _search(self, query: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:

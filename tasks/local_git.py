@@ -120,6 +120,9 @@ class LocalGitConnection:
     async def same_topic(self, topic: str) -> tuple[int, ...]:
         return await self._do(local_links.same_topic, self.reviews, topic)
 
+    async def open_changes(self, project: str) -> tuple[int, ...]:
+        return await self._do(local_links.open_changes, self.reviews, project)
+
     async def branches(self, project: str) -> Mapping[str, str]:
         return await self._do(self._branches, project)
 

@@ -91,8 +91,12 @@ def same_topic(reviews: Reviews, topic: str) -> tuple[int, ...]:
     return _open_changes(reviews, "topic = ?", topic)
 
 
+def open_changes(reviews: Reviews, project: str) -> tuple[int, ...]:
+    return _open_changes(reviews, "project = ?", project)
+
+
 def _open_changes(reviews: Reviews, condition: str, value: str) -> tuple[int, ...]:
-    query = f"SELECT number FROM changes WHERE status = 'NEW' AND {condition} ORDER BY number"  # noqa: S608 - one of two conditions
+    query = f"SELECT number FROM changes WHERE status = 'NEW' AND {condition} ORDER BY number"  # noqa: S608 - one of a few conditions
     with reviews.transaction(write=False) as database:
         rows = database.execute(query, (value,)).fetchall()
     return tuple(row["number"] for row in rows)

@@ -152,8 +152,9 @@ async def test_changes_are_found_by_change_id_and_by_topic(server: Server, conne
     found = await connection.change(numbers[0])
     assert found.topic == topic
     assert await connection.same_topic(found.topic) == tuple(numbers)
+    assert await connection.open_changes(found.project) == tuple(numbers)
     server.abandon(alice, numbers[1])
-    assert await connection.same_topic(found.topic) == (numbers[0],)
+    assert await connection.same_topic(found.topic) == await connection.open_changes(found.project) == (numbers[0],)
     for strange in (found.topic[:-1], 'with "both} kinds {of', "back\\slash", 'one "kind'):
         assert await connection.same_topic(strange) == ()
     assert await connection.with_change_id(found.change_id) == (numbers[0],)

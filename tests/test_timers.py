@@ -9,7 +9,7 @@ import pytest
 from headgate.changes import Event
 from headgate.configuration import Layout
 from headgate.refs import NOWHERE, change_of_ref, is_deleted
-from headgate.timers import BadTimer, Timer, event_of, firings, longest_jitter, next_firing, next_moment, timers_of
+from headgate.timers import BadTimer, Timer, concerns, event_of, firings, longest_jitter, next_firing, next_moment, timers_of
 from headgate.triggers import fires, meets_requirements
 from tests.gating.story import HOST, setting_of
 
@@ -75,9 +75,9 @@ def test_every_branch_that_takes_part_has_timers_at_its_own_moment(layout: Layou
 
 
 def test_who_was_away_catches_up_once(layout: Layout) -> None:
-    found = firings(timers_of(layout), MONDAY - timedelta(days=30), MONDAY)
+    found = firings(dict.fromkeys(timers_of(layout), MONDAY - timedelta(days=30)), MONDAY)
     assert len(found) == 4 and [each.at for each in found] == sorted(each.at for each in found)
-    assert firings(timers_of(layout), MONDAY, MONDAY) == []
+    assert firings(dict.fromkeys(timers_of(layout), MONDAY), MONDAY) == []
     assert next_moment(timers_of(layout), MONDAY) == datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 
 
@@ -88,11 +88,17 @@ def test_line_that_is_no_time_is_told(line: str) -> None:
 
 
 def test_firing_enters_its_pipeline_only(layout: Layout) -> None:
-    firing = firings(timers_of(layout), MONDAY - timedelta(days=1), MONDAY)[0]
+    firing = firings(dict.fromkeys(timers_of(layout), MONDAY - timedelta(days=1)), MONDAY)[0]
     event = event_of(firing, "nova", "a" * 40)
     change = change_of_ref(event)
     entered = [name for name, pipeline in layout.pipelines.items() if fires(pipeline, event, change, MONDAY)]
     assert entered == ["nightly"] and change.is_ref and change.commit == "" and str(change) == "refs/heads/master"
+
+
+def test_firing_is_heard_in_its_own_tenant_only(layout: Layout) -> None:
+    event = event_of(firings(dict.fromkeys(timers_of(layout), MONDAY - timedelta(days=1)), MONDAY)[0], "nova")
+    assert concerns(event, "t") and not concerns(event, "tt") and not concerns(event, "other")
+    assert concerns(moved("refs/heads/master", "b" * 40), "other")
 
 
 def moved(ref: str, new: str) -> Event:

@@ -23,6 +23,7 @@ from headgate.gating.happenings import (
 from headgate.gating.passes import pass_
 from headgate.gating.reconfiguration import reconfigure
 from headgate.gating.state import Key, Tenancy
+from headgate.timers import concerns
 from headgate.triggers import fires
 
 FIRST = (AskedEnqueue, AskedDequeue, AskedPromote, Resumed, SemaphoreFreed)
@@ -116,7 +117,7 @@ class Turning:
     def _forward(self, tenant: str, event: Event, key: Key, now: datetime) -> None:
         """Give an event to the pipelines that it triggers, or that have the change or something it needs."""
         facts = self.facts[tenant]
-        if facts.project(key) not in facts.layout.projects.by_canonical:
+        if not concerns(event, tenant) or facts.project(key) not in facts.layout.projects.by_canonical:
             return
         known = facts.known(key)
         about = {change[:2] for change in (key, *known.needs)}

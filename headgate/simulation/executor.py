@@ -65,4 +65,8 @@ class Executor:
             and (not regex or re.fullmatch(regex, running.job))
             and (change is None or (bool(running.tested) and running.tested[-1][1] == change))
         ]
-        return sorted(found, key=lambda build: (len(self.running[build].tested), self.running[build].job, self.running[build].tested))
+        return sorted(found, key=lambda build: self._order(self.running[build]))
+
+    @staticmethod
+    def _order(running: Running) -> tuple[int, str, tuple[Key, ...]]:
+        return sum(key[2] > 0 for key in running.tested), running.job, running.tested

@@ -101,6 +101,8 @@ class Gerrit:
     repositories: Repositories
     reviews: dict[str, Review] = field(default_factory=dict)
     by_number: dict[int, Review] = field(default_factory=dict)
+    refs: dict[int, str] = field(default_factory=dict)
+    """`PROJECT REF` by the number of each branch or tag that was told of."""
     merged: list[tuple[Review, Commit]] = field(default_factory=list)
     """Every change that was submitted, in order, and its branch's head then."""
 

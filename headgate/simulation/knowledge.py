@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from headgate.changes import Change
 from headgate.gating import Key, Known
 from headgate.simulation.gerrit import HOSTNAME, Gerrit, Review
 
@@ -20,6 +21,11 @@ class Reading:
         self.numbers = names
         self.cache: dict[Key, Known] = {}
 
+    def keep_ref(self, change: Change) -> Key:
+        """A branch or tag: all there is to know of it was in its event."""
+        self.cache[change.key] = Known(change)
+        return change.key
+
     def review(self, key: Key) -> Review:
         return self.gerrit.by_number[key[1]]
 
@@ -29,10 +35,12 @@ class Reading:
         return self.cache[key]
 
     def project(self, key: Key) -> str:
-        return f"{HOSTNAME}/{self.review(key).project}"
+        return f"{HOSTNAME}/{self.cache[key].change.project if key[2] == 0 else self.review(key).project}"
 
     def read(self, key: Key) -> None:
         """Read a patchset again, and whatever it leads to that was never read. What a closed change is linked to is not asked any more."""
+        if key[2] == 0:
+            return
         review = self.review(key)
         change = review.as_change(key[2])
         before = self.cache.get(key)
@@ -51,8 +59,8 @@ class Reading:
 
     def said_needs(self, key: Key) -> list[Key]:
         """What a change's message says it depends on, as far as there are such changes, at their current patchsets."""
-        found = []
-        for name in self.review(key).depends_on:
+        found: list[Key] = []
+        for name in self.review(key).depends_on if key[2] else ():
             number = self.numbers.get(name)
             if number in self.gerrit.by_number:
                 needed = self.gerrit.by_number[number].key
@@ -62,7 +70,7 @@ class Reading:
 
     def same_topic(self, key: Key, history: list[str] | None = None, found: dict[Key, None] | None = None) -> list[Key]:
         """Open changes of its topic, and of the topics of those they are on in git."""
-        topic = self.review(key).topic
+        topic = self.review(key).topic if key[2] else ""
         history = [] if history is None else history
         found = {} if found is None else found
         if not topic:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headgate.configuration import Layout, SourceFile, config_paths, load_layout
-from headgate.simulation.repositories import Place
+from headgate.simulation.repositories import Commit, Place
 from headgate.simulation.texts import FileTree
 
 
@@ -22,6 +22,15 @@ class Loader:
 
     def read_again(self, place: Place, tree: FileTree) -> None:
         self.trees[place] = tree
+
+    def move(self, place: Place, head: Commit | None) -> bool:
+        """A branch was moved or made, or is there no more. Is anything other than it was?"""
+        before, now = self.trees.get(place), head.tree if head is not None else None
+        if now is None:
+            self.trees.pop(place, None)
+        else:
+            self.trees[place] = now
+        return before != now
 
     def layout(self, former: Layout) -> Layout:
         """The tenant of `former` with what its branches say now."""

@@ -69,6 +69,8 @@ class Merger:
         return f"Error merging {key[0]}/{self.reading.review(key).project} for {key[1]},{key[2]}"
 
     def _with(self, heads: Heads, key: Key, facts: Knowledge) -> Heads | None:
+        if key[2] == 0:
+            return heads
         review = self.reading.review(key)
         place = (review.canonical, review.branch)
         try:

@@ -50,6 +50,7 @@ class Repositories:
 
     heads: dict[Place, Commit] = field(default_factory=dict)
     initial: dict[str, Commit] = field(default_factory=dict)
+    _named: dict[int, tuple[str, Commit]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trees: Mapping[str, Mapping[str, FileTree]]) -> Repositories:
@@ -67,3 +68,7 @@ class Repositories:
         """A branch's head; one nobody made is where the project began."""
         project = place[0]
         return self.heads.get(place) or self.initial.setdefault(project, Commit("initial commit", {}))
+
+    def name(self, commit: Commit) -> str:
+        """The commit's hash, as long as a real one."""
+        return self._named.setdefault(id(commit), (f"{len(self._named) + 1:040x}", commit))[0]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from headgate.changes import Approval, Event
 from headgate.gating import AskedDequeue, AskedEnqueue, AskedPromote, Happening, Key
+from headgate.refs import NOWHERE, change_of_ref
 from headgate.simulation.executor import Executor
-from headgate.simulation.gerrit import CONNECTION, REVIEWER, Gerrit, Review
+from headgate.simulation.gerrit import CONNECTION, HOSTNAME, REVIEWER, Gerrit, Review
 from headgate.simulation.knowledge import Reading
 from headgate.simulation.repositories import Repositories
 from headgate.simulation.scenario import BadScenario, Scenario, Step
 from headgate.simulation.scheduler import Scheduler
 from headgate.simulation.setting import Setting
 from headgate.simulation.telling import snapshot, summary
+from headgate.timers import event_of, firings, timers_of
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -51,6 +53,12 @@ class Play:
             **values,
         )
         self.scheduler.hear(event, review.key)
+
+    def tell_ref(self, event: Event) -> None:
+        """Something happened to a branch or tag."""
+        change = replace(change_of_ref(event), connection=CONNECTION)
+        self.gerrit.refs[change.number] = f"{event.project} {event.ref}"
+        self.scheduler.turning.hear(event, self.scheduler.reading.keep_ref(change))
 
     def settle(self) -> None:
         self.scheduler.settle(self.now)
@@ -192,7 +200,29 @@ def _tenant(play: Play, step: Step) -> str:
 
 
 def _time(play: Play, step: Step) -> None:
+    before = play.now
     play.now += timedelta(seconds=step.get("seconds"))
+    timers = [timer for each in play.scheduler.knowledge.values() for timer in timers_of(each.layout)] if step.get("timers") else []
+    for firing in firings(dict.fromkeys(timers, before), play.now):
+        place = (firing.timer.project, firing.timer.branch)
+        head = play.gerrit.repositories.name(play.gerrit.repositories.head(place))
+        play.tell_ref(event_of(firing, firing.timer.project.partition("/")[2], head))
+
+
+def _ref(play: Play, step: Step) -> None:
+    """A tag, or a branch that was pushed to, by somebody; or it was deleted."""
+    project, ref, repositories = step.get("project"), step.get("ref"), play.gerrit.repositories
+    if not ref.startswith(("refs/heads/", "refs/tags/")):
+        raise BadScenario(f'ref: "{ref}" begins with neither refs/heads/ nor refs/tags/')
+    branch = ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else ""
+    place = (f"{HOSTNAME}/{project}", branch or step.get("branch") or "master")
+    if branch and step.get("deleted"):
+        repositories.heads.pop(place, None)
+    elif branch:
+        repositories.heads.setdefault(place, repositories.head(place))
+    new = NOWHERE if step.get("deleted") else repositories.name(repositories.head(place))
+    play.events += 1
+    play.tell_ref(Event(f"event-{play.events}", CONNECTION, "ref-updated", play.now, project, branch, ref, new_commit=new))
 
 
 def _snapshot(play: Play, step: Step) -> None:
@@ -215,6 +245,7 @@ STEPS: dict[str, Callable[[Play, Step], None]] = {
     "dequeue": _dequeue,
     "enqueue": _enqueue,
     "promote": _promote,
+    "ref": _ref,
     "time": _time,
     "snapshot": _snapshot,
 }

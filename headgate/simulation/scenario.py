@@ -38,7 +38,8 @@ STEPS = {
     "dequeue": Shape(("pipeline",), ("id", "ids", "tenant")),
     "enqueue": Shape(("pipeline",), ("id", "ids", "tenant")),
     "promote": Shape(("pipeline",), ("id", "ids", "tenant")),
-    "time": Shape(("seconds",)),
+    "ref": Shape(("project", "ref"), ("branch", "deleted")),
+    "time": Shape(("seconds",), ("timers",)),
     "snapshot": Shape((), ("label",)),
 }
 """Every step's `op` and its other keys; `nosettle` goes with any."""

@@ -99,9 +99,16 @@ class Scheduler:
             if event.type == "change-merged" and touches_configuration(key, former):
                 place = (former.project(key), former.known(key).change.branch)
                 self.loader.read_again(place, self.gerrit.repositories.head(place).tree)
-                self.knowledge[tenant] = self._knowledge(self.loader.layout(former.layout))
-                self.turning.facts[tenant] = self.knowledge[tenant]
-                self.turning.reconfigure(tenant, now)
+                self._load(tenant, now)
+            elif event.type == "ref-updated" and event.branch and former.project(key) in former.layout.projects.by_canonical:
+                place = (former.project(key), event.branch)
+                if self.loader.move(place, self.gerrit.repositories.heads.get(place)):
+                    self._load(tenant, now)
+
+    def _load(self, tenant: str, now: datetime) -> None:
+        self.knowledge[tenant] = self._knowledge(self.loader.layout(self.knowledge[tenant].layout))
+        self.turning.facts[tenant] = self.knowledge[tenant]
+        self.turning.reconfigure(tenant, now)
 
     def _do(self, tenant: str, pipeline: str, action: Action, _: list[Happening]) -> Happening | None:
         match action:
@@ -183,6 +190,8 @@ class Scheduler:
                 if reporter.connection != CONNECTION:
                     continue
                 for key, message in report.messages.items():
+                    if key[2] == 0:
+                        continue  # nobody reviews a branch or tag
                     review = self.gerrit.by_number[key[1]]
                     if phase != "submits":
                         for label, value in reporter.labels.items():
@@ -196,5 +205,5 @@ class Scheduler:
             return None
         for key in report.messages:
             self.reading.read(key)
-        merged = all(self.gerrit.by_number[key[1]].status == "MERGED" for key in report.messages)
+        merged = all(self.reading.known(key).change.merged for key in report.messages)
         return Reported(report.buildset, True, merged)

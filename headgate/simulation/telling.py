@@ -12,8 +12,8 @@ from headgate.simulation.scheduler import Scheduler
 
 
 def names(gerrit: Gerrit, keys: Iterable[Key]) -> list[str]:
-    """Changes as the scenario calls them: `ID,PATCHSET`."""
-    return [f"{gerrit.by_number[number].id},{patchset}" for _, number, patchset in keys]
+    """Changes as the scenario calls them, `ID,PATCHSET`; branches and tags as `PROJECT REF`."""
+    return [f"{gerrit.by_number[number].id},{patchset}" if patchset else gerrit.refs[number] for _, number, patchset in keys]
 
 
 def snapshot(label: str | None, scheduler: Scheduler, executor: Executor) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from headgate.changes import Event
 from tasks import tables as t
 from tasks.store.base import StoreBase, utc_now
-from tasks.store.rows import EVENT
+from tasks.store.rows import EVENT, event_values
 
 
 class EventStore(StoreBase):
@@ -21,16 +21,7 @@ class EventStore(StoreBase):
         """Keep an event; False when it was known already."""
         async with self._engine.begin() as connection:
             added = await connection.execute(
-                insert(t.events)
-                .values(
-                    id=event.id,
-                    connection=event.connection,
-                    type=event.type,
-                    created=event.created,
-                    body=EVENT.dump_python(event, mode="json"),
-                )
-                .on_conflict_do_nothing(index_elements=[t.events.c.id])
-                .returning(t.events.c.id)
+                insert(t.events).values(event_values(event)).on_conflict_do_nothing(index_elements=[t.events.c.id]).returning(t.events.c.id)
             )
             if added.first() is None:
                 return False

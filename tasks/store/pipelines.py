@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from headgate import gating
 from headgate.builds import CANCELED
+from headgate.changes import Event
 from headgate.gating.state import Holder
 from headgate.records import CANCELLED, Build, Buildset, Command, Item, StoredReport
 from tasks import tables as t
@@ -23,6 +24,7 @@ from tasks.store.rows import (
     build_values,
     buildset_values,
     command_of,
+    event_values,
     item_values,
     report_values,
     state_of,
@@ -54,6 +56,8 @@ class Turn:
     cancelled: list[str] = field(default_factory=list)
     """Builds that have to stop."""
     reports: list[StoredReport] = field(default_factory=list)
+    announced: list[Event] = field(default_factory=list)
+    """What pipelines tell each other and what has to be read first; heard in the next turn."""
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)
@@ -75,6 +79,9 @@ class PipelineStore(StoreBase):
             await self._keep_buildsets(connection, turn)
             if turn.reports:
                 await connection.execute(insert(t.reports), [report_values(report) for report in turn.reports])
+            if turn.announced:
+                await connection.execute(insert(t.events).on_conflict_do_nothing(), [event_values(event) for event in turn.announced])
+                await self._tell(connection, "events")
             topics = {"items", "queues"} | {f"item:{item}" for item in [*turn.left, *turn.items]}
             topics |= {f"buildset:{each}" for each in (*turn.ended, *(build.buildset for build in turn.builds))}
             topics |= {f"buildset:{report.buildset}" for report in turn.reports if report.buildset}

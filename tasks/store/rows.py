@@ -111,6 +111,12 @@ def prepared_values(buildset: Buildset) -> dict[str, Any]:
     }
 
 
+def event_values(event: Event) -> dict[str, Any]:
+    """The columns of a new event."""
+    body = EVENT.dump_python(event, mode="json")
+    return {"id": event.id, "connection": event.connection, "type": event.type, "created": event.created, "body": body}
+
+
 def buildset_values(buildset: Buildset) -> dict[str, Any]:
     """The columns of a new buildset."""
     return {

@@ -62,7 +62,8 @@ def setting_of(config: str, projects: list[str]) -> Setting:
     )
     layout = load_layout(tenant, [SourceFile(f"{HOST}/config", "master", "zuul.yaml", config)], {"gerrit": HOST}, {})
     assert not layout.errors, layout.errors[0]
-    trees = {f"{HOST}/{name}": {"master": {"README": "read me\n"}} for name in ("config", *projects)}
+    trees = {f"{HOST}/{name}": {"master": {"README": "read me\n"}} for name in projects}
+    trees[f"{HOST}/config"] = {"master": {"zuul.yaml": config}}
     return Setting({"t": layout}, trees)
 
 

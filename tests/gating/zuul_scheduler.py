@@ -7,6 +7,7 @@ its certificates and PostgreSQL are named as Zuul's own tests want them (`ZUUL_Z
 """
 
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -39,6 +40,7 @@ class Play(ZuulTestCase):
         self.scenario = json.loads(self.path.read_text())
         self.tenant_config_file = self.scenario["config"] + "/main.yaml"
         super().setUp()
+        logging.disable()  # a good part of the time otherwise
 
     def assertFinalState(self):
         """A scenario may end with anything in the queues."""
@@ -53,10 +55,27 @@ class Play(ZuulTestCase):
         return f"{self.names[str(number)]},{patchset}"
 
     def changes_of(self, item):
-        return [self.name(change.number, change.patchset) for change in item.changes]
+        return [
+            self.name(change.number, change.patchset) if hasattr(change, "number") else f"{change.project.name} {change.ref}"
+            for change in item.changes
+        ]
 
     def tested(self, build):
-        return [self.name(*each.split(",")) for each in build.changes.split()]
+        items = build.parameters["zuul"]["items"]
+        return [
+            self.name(each["change"], each["patchset"]) if "change" in each else f"{each['project']['name']} {each['ref']}"
+            for each in items
+        ]
+
+    def move(self, step):
+        project, ref = step["project"], step["ref"]
+        if ref.startswith("refs/tags/"):
+            event = self.fake_gerrit.addFakeTag(project, step.get("branch", "master"), ref.removeprefix("refs/tags/"))
+        elif step.get("deleted"):
+            event = self.fake_gerrit.getFakeBranchDeletedEvent(project, ref.removeprefix("refs/heads/"))
+        else:
+            event = self.fake_gerrit.getFakeBranchCreatedEvent(project, ref.removeprefix("refs/heads/"))
+        self.fake_gerrit.addEvent(event)
 
     def queues(self):
         found = {}
@@ -159,6 +178,8 @@ class Play(ZuulTestCase):
             self.release_builds(step.get("regex"), step.get("id"))
         elif op == "conflict":
             change.fail_merge = True
+        elif op == "ref":
+            self.move(step)
         elif op in ("enqueue", "dequeue", "promote"):
             self.ask(step, step.get("ids") or [step["id"]])
         elif op == "snapshot":
