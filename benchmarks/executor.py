@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -37,6 +38,7 @@ PROJECT = "review.example.org/org/project"
 PLAYBOOK = "- hosts: all\n  gather_facts: false\n  tasks:\n    - command: echo hello\n"
 WAITING = "- hosts: all\n  gather_facts: false\n  tasks:\n    - command: sleep 7654\n"
 NAMES = ("pre", "run", "post")
+NO_MORE: Mapping[str, str] = MappingProxyType({})
 IDLE_SECONDS = 20.0
 AT_ONCE = 20
 
@@ -54,7 +56,9 @@ class Case:
             await bare.run(self.root / f"upstream/{name}.yaml")
 
     async def ours(self, playbooks: tuple[str, ...], number: int = 0) -> None:
-        plan = self.plan(playbooks, self.servers[number])
+        await self.build(self.plan(playbooks, self.servers[number]))
+
+    async def build(self, plan: BuildPlan) -> None:
         outcome = await run_build(plan)
         assert outcome.verdict.result == "SUCCESS", (plan.directory / "console.log").read_text()
 
@@ -64,7 +68,7 @@ class Case:
         job = FrozenJob(
             "benchmark",
             pre_run=(found["pre"],) if "pre" in found else (),
-            run=(found["wait"] if "wait" in found else found["run"],),
+            run=tuple(playbook for name, playbook in found.items() if name not in ("pre", "post")),
             post_run=(found["post"],) if "post" in found else (),
             nodesets=(Nodeset("one", (NodeUse(("primary",), "test"),)),),
         )
@@ -85,13 +89,13 @@ class Case:
 
 
 @asynccontextmanager
-async def case(root: Path, nodes: int = AT_ONCE) -> AsyncIterator[Case]:
+async def case(root: Path, nodes: int = AT_ONCE, playbooks: Mapping[str, str] = NO_MORE) -> AsyncIterator[Case]:
+    """`playbooks` are further ones, by the names that a case calls them by."""
     upstream = root / "upstream"
     git = ("git", "-C", str(upstream), "-c", "user.name=x", "-c", "user.email=x@example.org")
     subprocess.run(["git", "init", "-q", "-b", "main", str(upstream)], check=True)
-    for name in NAMES:
-        (upstream / f"{name}.yaml").write_text(PLAYBOOK)
-    (upstream / "wait.yaml").write_text(WAITING)
+    for name, text in {**dict.fromkeys(NAMES, PLAYBOOK), "wait": WAITING, **playbooks}.items():
+        (upstream / f"{name}.yaml").write_text(text)
     subprocess.run([*git, "add", "-A"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "playbooks"], check=True)
     caches = Caches(root / "caches")
@@ -147,6 +151,19 @@ async def waiting(count: int) -> None:
                 meter.close()
 
 
+async def cancelled(one: Case) -> float:
+    """Seconds from the cancellation of a build that waits for a command on its node until nothing of both runs any more."""
+    build = asyncio.create_task(run_build(one.plan(("wait",), one.servers[0])))
+    while not processes("sleep 7654"):
+        await asyncio.sleep(0.05)
+    began = time.monotonic()
+    build.cancel()
+    await asyncio.gather(build, return_exceptions=True)
+    while processes("sleep 7654"):
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
 def show(title: str, bare: list[tuple[float, float]], ours: list[tuple[float, float]]) -> None:
     (bare_wall, bare_cpu), (wall, cpu) = ([statistics.median(column) for column in zip(*rows, strict=True)] for rows in (bare, ours))
     print(
@@ -173,6 +190,9 @@ async def main(repetitions: int) -> None:
                 bare = [await measure(meter, lambda: asyncio.gather(*(one.bare(("run",), number) for number in range(AT_ONCE))))]
                 ours = [await measure(meter, lambda: asyncio.gather(*(one.ours(("run",), number) for number in range(AT_ONCE))))]
                 show(f"{AT_ONCE} trivial builds at once", bare, ours)
+                gone = sorted([await cancelled(one) for _ in range(repetitions)])
+                middle, last = gone[len(gone) // 2], gone[-1]
+                print(f"cancelled while its node works: all gone, on the node too, after {middle:.2f} s, at most {last:.2f} s")
             finally:
                 meter.close()
 

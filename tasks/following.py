@@ -12,7 +12,7 @@ from asyncinotify import Inotify, Mask, Watch
 
 CHUNK = 256 * 1024
 BREATH = 0.02
-"""Seconds between two wake-ups of one follower: lines of a chatty job come in handfuls."""
+"""Seconds between two looks of one follower: lines of a chatty job come in handfuls, a line after a silence at once."""
 
 
 class Watcher:
@@ -73,6 +73,7 @@ async def follow(path: Path, offset: int, watcher: Watcher, ended: Callable[[], 
     The file need not exist yet, nor its directory.
     """
     end = asyncio.create_task(ended())
+    loop = asyncio.get_running_loop()
     try:
         while True:
             target = _nearest(path)
@@ -80,6 +81,7 @@ async def follow(path: Path, offset: int, watcher: Watcher, ended: Callable[[], 
                 while _nearest(path) == target:
                     changed.clear()
                     finished = end.done()
+                    looked = loop.time()
                     while target == path and (chunk := _read(path, offset)):
                         offset += len(chunk)
                         yield chunk
@@ -89,7 +91,7 @@ async def follow(path: Path, offset: int, watcher: Watcher, ended: Callable[[], 
                     wait = asyncio.create_task(changed.wait())
                     await asyncio.wait({wait, end}, return_when=asyncio.FIRST_COMPLETED)
                     wait.cancel()
-                    await asyncio.sleep(BREATH)
+                    await asyncio.sleep(max(0.0, looked + BREATH - loop.time()))
     finally:
         end.cancel()
 
