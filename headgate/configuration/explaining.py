@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from headgate.configuration.collecting import NoMatchingParent, collect, variants_of
+from headgate.configuration.definitions import Source
+from headgate.configuration.documents import locate
 from headgate.configuration.freezing import COMMIT_MESSAGE, FreezeFailed, matches_files, merged, no_pipeline, project_pipeline
 from headgate.configuration.inheritance import MergedJob
 from headgate.configuration.layout import Layout
@@ -19,7 +23,7 @@ _JOINING = frozenset(
     (
         *("vars", "extra_vars", "host_vars", "group_vars", "include_vars", "pre_run", "post_run", "cleanup_run", "roles"),
         *("required_projects", "tags", "provides", "requires", "semaphores", "include_projects", "exclude_projects"),
-        *("allowed_projects", "failure_output"),
+        *("allowed_projects", "failure_output", "secrets", "attribute_control", "preserve_home_paths"),
     )
 )
 """Attributes to which every definition adds; of the others the last one holds."""
@@ -27,7 +31,7 @@ _JOINING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an attribute was set."""
+    """Where an attribute was set: `place` is the very line of it."""
 
     attribute: str
     job: str
@@ -60,7 +64,7 @@ def explain(layout: Layout, ref: Ref, pipeline: str, ahead: Layout | None = None
         return str(wrong), ()
     if found is None:
         return failure or _no_part(state, ref, pipeline), ()
-    below = [_origin_of_vars(stanza) for stanza in found.with_vars]
+    below = [_origin_of_vars(state, stanza) for stanza in found.with_vars]
     explained = (_explained(state, ref, name, variants, None if failure else graph, below) for name, variants in found.jobs.items())
     return failure, tuple(explained)
 
@@ -95,7 +99,7 @@ def _explained(
     reason = _reason(job, ref, runs, graph or JobGraph())
     if graph is None and matches_files(job, ref):
         reason = f"no graph can be frozen, else it would: {reason}"
-    return Explanation(name, runs, reason, _origins(job, below))
+    return Explanation(name, runs, reason, _origins(state, job, below))
 
 
 def _places(variants: list[Variant]) -> str:
@@ -130,21 +134,50 @@ def _reason(job: MergedJob, ref: Ref, runs: bool, graph: JobGraph) -> str:
     return f"{relevant} matches no irrelevant-files"
 
 
-def _origin_of_vars(stanza: StanzaObject) -> Origin:
+def _origin_of_vars(state: LayoutState, stanza: StanzaObject) -> Origin:
     kind = "project-template" if stanza.definition.is_template else "project"
-    source = stanza.source
-    return Origin("vars", f"{kind} {stanza.name or source.name}", f"{source.name}/{source.path}:{stanza.definition.line} ({source.branch})")
+    where = _line_of(state, stanza.source, stanza.definition.index, [("vars",)], stanza.definition.line)
+    return Origin("vars", f"{kind} {stanza.name or stanza.source.name}", where)
 
 
-def _origins(job: MergedJob, below: list[Origin]) -> tuple[Origin, ...]:
+def _origins(state: LayoutState, job: MergedJob, below: list[Origin]) -> tuple[Origin, ...]:
     found: dict[str, list[Origin]] = {"vars": below} if below else {}
     for variant in job.path:
-        said = variant.what_is_said()
-        keys = [*said.execution, *(key for key, _ in said.context), *(key for key, _ in said.joined)]
-        for key in keys:
-            if (key == "roles" and variant.job.roles is None) or (key == "parent" and variant.name != job.name):
+        for key in _said(variant):
+            if key in ("parent", "abstract") and variant.name != job.name:  # no other job inherits these
                 continue
-            origin = Origin(key.replace("_", "-"), variant.name, place(variant))
+            if key == "protected" and key in found:
+                continue
+            origin = Origin(key.replace("_", "-"), variant.name, _place_of(state, variant, key))
             joins = key in _JOINING and not (key in variant.job.replaces and variant.job.replaced(key))
             found[key] = [*found.get(key, []), origin] if joins else [origin]
     return tuple(origin for key in sorted(found) for origin in found[key])
+
+
+def _said(variant: Variant) -> Iterator[str]:
+    """The attributes that a definition sets, those too that say what it is."""
+    job, said = variant.job, variant.what_is_said()
+    yield from (key for key in said.execution if key != "roles" or job.roles is not None)
+    yield from (key for key, _ in (*said.context, *said.joined))
+    for key in ("description", "final", "abstract", "protected", "secrets", "branches"):
+        if getattr(job, key):
+            yield key
+    if job.final_attributes:
+        yield "attribute_control"
+
+
+def _place_of(state: LayoutState, variant: Variant, key: str) -> str:
+    job = variant.job
+    if not variant.source.project:
+        return place(variant)
+    above = (*job.path, job.name) if job.path else ()
+    written = ("semaphores", "semaphore") if key == "semaphores" else (key.replace("_", "-"),)
+    return _line_of(state, variant.source, job.index, [(*above, each) for each in written], job.line)
+
+
+def _line_of(state: LayoutState, source: Source, index: int, paths: list[tuple[Any, ...]], otherwise: int) -> str:
+    """The line of that of some paths which there is."""
+    bounds = state.files.get((source.project, source.branch)) or ()
+    text = next((bound.file.text for bound in bounds if bound.file.path == source.path), "")
+    lines = [found.line for path in paths if (found := locate(text, index, path))]
+    return f"{source.name}/{source.path}:{max(lines, default=otherwise)} ({source.branch})"

@@ -109,6 +109,7 @@ class MergedJob:
         self._apply_context(variant)
         self.path.append(variant)
         self.name = job.name
+        self.description = job.description or self.description
 
     def _need_nodeset(self) -> None:
         """A name must exist even if a later variant replaces it."""

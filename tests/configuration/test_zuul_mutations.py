@@ -16,6 +16,7 @@ import pytest
 
 from tests.configuration.mutation_nodes import Pool
 from tests.configuration.mutations import mutate
+from tests.configuration.simple_layouts import simple_layouts
 from tests.configuration.test_zuul_corpus import KNOWN, asked_of_zuul, differences, environment
 from tests.configuration.worlds import World, write_files
 
@@ -41,6 +42,7 @@ def test_graphs_and_errors_of_mutated_configurations_are_zuul_s(tmp_path: Path) 
         for each in sorted(corpus.iterdir())
         if (each / "git").is_dir() and (each / "main.yaml").is_file() and each.name not in KNOWN
     ]
+    directories += [each for each in simple_layouts(source / "tests" / "fixtures", tmp_path / "layouts") if each.name not in KNOWN]
     pool = Pool()
     for directory in directories:
         for path in sorted((directory / "git").rglob("*zuul*.yaml")):

@@ -121,6 +121,8 @@ class World:
         config.read_file(io.StringIO("\n".join(lines)))
         registry.configure(config, database=False, sources=True, triggers=True, reporters=True, providers=True)
         for connection in registry.connections.values():
+            if hasattr(connection.driver, "_getEndpoint"):
+                connection.driver._getEndpoint = lambda *given: types.SimpleNamespace(getImageFormat=lambda: "raw")
             if hasattr(connection.driver, "getSource"):
                 source = connection.driver.getSource(connection)
                 kind = type(source)
