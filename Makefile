@@ -16,7 +16,7 @@ test: install-test install-openstack check   ## everything, against real Gerrit,
 test-cloud: install-test install-openstack  ## everything on a real OpenStack of three regions, started for it (about six minutes)
 	HEADGATE_REAL_GUESTS=1 $(BIN)/pytest -m cloud
 
-test-images: install-test ## real images by diskimage-builder, proved and used (about five minutes)
+test-images: install-test install-openstack  ## real images by diskimage-builder, proved at every kind of provider, used, booted by hand
 	$(BIN)/pytest -m image
 
 test-zuul: install-test  ## the configuration language against Zuul's own code and fixtures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -12,13 +13,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
+import pexpect
 import pytest
 from openstack.connection import Connection
 from playwright.async_api import expect
 
 from tests.services.chromium import chromium
 from tests.services.image_builder import IMAGE, ImageBuilder
+from tests.services.installation import HEADGATE
 from tests.services.openstack.cloud import OpenStack
+from tests.services.sshd import free_port
 from tests.services.until import until
 
 pytestmark = [
@@ -127,6 +132,24 @@ async def test_a_build_with_a_failing_element_changes_nothing(images: ImageBuild
     )
     listed = images.headgate("images")
     assert "failed" in listed and listed.count("in use") == 4
+
+
+@pytest.mark.long
+async def test_a_person_boots_the_image_and_logs_in_by_the_key_of_its_config_drive(images: ImageBuilder, tmp_path: Path) -> None:
+    key, port = asyncssh.generate_private_key("ssh-ed25519"), free_port()
+    (tmp_path / "key.pub").write_bytes(key.export_public_key())
+    command = ["images", "boot", IMAGE, "--key", str(tmp_path / "key.pub"), "--port", str(port), "--config", str(images.config)]
+    terminal = pexpect.spawn(HEADGATE, command, encoding="utf-8", timeout=600)
+    try:
+        await asyncio.to_thread(terminal.expect, f"{IMAGE} login:")
+        for user in ("zuul", "root"):
+            async with asyncssh.connect("127.0.0.1", port, username=user, client_keys=[key], known_hosts=None) as connection:
+                done = await connection.run("id -un && hostname && sudo -n id -u", check=True)
+                assert str(done.stdout).split() == [user, IMAGE, "0"]
+        terminal.send("\x01x")
+        await asyncio.to_thread(terminal.expect, pexpect.EOF)
+    finally:
+        terminal.close(force=True)
 
 
 @pytest.mark.long
