@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncssh
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import ConnectError, QMPClient, QMPError
+from qemu.qmp.qmp_client import NegotiationError
 
 from providers.base import LaunchFailed
 from providers.locks import Process
@@ -23,6 +24,8 @@ from providers.qemu_machine import Network
 
 _STARTER = Path(__file__).with_name("qemu_start.py")
 _FORWARD = "HOST_FORWARD"
+CONNECT_TRIES = 5
+"""How often the monitor is greeted."""
 DYING_SECONDS = 1.0
 """How much later than its monitor the process of a machine may end: why it ended says more than that its monitor closed."""
 T = TypeVar("T")
@@ -132,7 +135,14 @@ class Vm:
         client = QMPClient(self.directory.name)
         try:
             async with self.reachable("qmp") as path:
-                await client.connect(path)
+                for tries_left in reversed(range(CONNECT_TRIES)):
+                    try:
+                        await client.connect(path)
+                        break
+                    except ConnectError as problem:
+                        # an event of the machine that came before the answer to the greeting is taken for the answer
+                        if not (tries_left and isinstance(problem.exc, NegotiationError)):
+                            raise
             yield client
         except QMPError as problem:
             raise LaunchFailed(f"QEMU refuses: {problem}") from problem

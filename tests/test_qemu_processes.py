@@ -7,6 +7,7 @@ import fcntl
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,3 +103,23 @@ def test_saved_machines_that_nobody_goes_on_from_are_swept(tmp_path: Path) -> No
     assert not any(path.exists() for path in (dropped, changed, half))
     machines.forget(image)
     assert list((tmp_path / "saved").glob("*/")) == []
+
+
+async def test_an_event_in_place_of_the_answer_to_the_greeting_does_not_fail_the_launch(vm: Vm) -> None:
+    early = [1]
+
+    async def monitor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def say(message: dict[str, Any]) -> None:
+            writer.write(json.dumps(message).encode() + b"\r\n")
+
+        say({"QMP": {"version": {}, "capabilities": []}})
+        while said := await reader.read(1 << 16):
+            if early:
+                early.pop()
+                say({"event": "RESUME", "timestamp": {"seconds": 0, "microseconds": 0}})
+            say({"return": {}, "id": json.loads(said).get("id")})
+        writer.close()
+
+    async with await asyncio.start_unix_server(monitor, vm.directory / "qmp"), vm.monitor() as client:
+        assert await client.execute("query-status") == {}
+    assert not early
