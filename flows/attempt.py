@@ -185,6 +185,7 @@ class Attempt:
                 await play(build, *step, step[1].path)
             if not paused:
                 await self._pause(build)
+            await build.report()
         except asyncio.CancelledError:
             cancelled = True
             build.console.say("CANCELED")

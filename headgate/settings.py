@@ -141,6 +141,8 @@ class LogSettings(Section):
     """S3: the address of a store that is not Amazon's."""
     access_key: str | None = None
     secret_key: str | None = Field(None, repr=False)
+    ara: bool = False
+    """Whether each build's logs have a report by ARA (`pip install 'headgate[ara]'`)."""
 
 
 class Settings(Section):

@@ -39,7 +39,8 @@ class BuildPlan:
     with playbooks or roles is at (for a trusted one, what is merged; else with the item's changes); `directory` is this build's alone and
     absolute; `private_key` is the build's own key, for nodes reached by ssh; `exports` is shared by builds;
     `secrets` are the decrypted values by variable, for each playbook that has any; `disk_bytes` is what the build may fill here, `account`
-    whose its processes are here, `reach` what its untrusted playbooks reach of the network (None: what this machine does)."""
+    whose its processes are here, `reach` what its untrusted playbooks reach of the network (None: what this machine does), `ara` whether
+    its logs get a report by ARA."""
 
     job: FrozenJob
     facts: BuildFacts
@@ -55,6 +56,7 @@ class BuildPlan:
     account: Account | None = field(default_factory=job_account)
     reach: Reach | None = None
     trusted_reach: Reach | None = None
+    ara: bool = False
 
 
 @dataclass(frozen=True, slots=True)

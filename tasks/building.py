@@ -133,6 +133,7 @@ async def make_plan(
         reach=None if workers.reach is None else await asyncio.to_thread(reach_of, nodes.values(), workers.reach),
         trusted_reach=None if workers.trusted_reach is None else await asyncio.to_thread(reach_of, nodes.values(), workers.trusted_reach),
         disk_bytes=this.settings.worker.job_disk * 1_000_000 or None,
+        ara=this.settings.logs.ara,
         secrets=await secrets(this, item, buildset, job, above),
     )
 

@@ -7,12 +7,10 @@
             await build.play(*step)               # appended to build.played; never raises for what a playbook does
     print(verdict(plan.job, build.played, plan.facts.attempt, build.said()))
 
-`run_build` is this in one call. A caller that wants each playbook as a step of its own (a Prefect task) calls `play` itself.
-
-Cancelling the task that awaits `play` kills everything of the build, here and on its nodes, before the cancellation goes on; the caller may
-then `play` the cleanup playbooks (`following(..., cancelled=True)`). `Build.end` (leaving the context) kills what is left and removes all
-but the logs. Below `plan.directory`: `console.log` (append-only, from the first moment), `logs/` (what playbooks leave to be published),
-`ansible/inventory.yaml`, `runner/` (ansible-runner's private data: events may hold what tasks printed, so it is not for publishing).
+`run_build` is this in one call. Cancelling the task that awaits `play` kills everything of the build, here and on its nodes, before the
+cancellation goes on; the caller may then `play` the cleanup playbooks (`following(..., cancelled=True)`). `Build.end` (leaving the
+context) kills what is left and removes all but the logs. Below `plan.directory`: `console.log` (append-only, from the first moment),
+`logs/` (what playbooks leave to be published), `ansible/inventory.yaml`, `runner/` (ansible-runner's private data: not for publishing).
 """
 
 from __future__ import annotations
@@ -35,6 +33,7 @@ from tasks.account import give
 from tasks.agent import start_agent
 from tasks.ansible.early import MATCHED
 from tasks.ansible.streaming import HIDDEN
+from tasks.ara import add_report
 from tasks.build_plan import BuildOutcome, BuildPlan, BuildProblem, Source, sources_of
 from tasks.build_sandboxes import accounts, checkouts, local_homes
 from tasks.console import JOB_OUTPUT, BuildConsole, console_copied, put, shows
@@ -175,7 +174,6 @@ class Build:
             await self._end_for_disk(why_full(self.plan.directory))
         if end is not None and end.said.strip():
             self.console.say(hidden(end.said.strip(), secret))
-        why = hidden(why, secret)
         self._tell(played, end)
         self.played.append(played)
         self.player.lost(ear.unreachable)
@@ -184,7 +182,7 @@ class Build:
             self.exposed = await asyncio.to_thread(shows, self.console_path, start, HIDDEN)
             if self.exposed:
                 self.console.say("a secret was printed above, which this job must not do")
-        self.console.ends(played, source, why)
+        self.console.ends(played, source, hidden(why, secret))
         self._secrets |= texts(self._returned()["data"].get("zuul", {}).get("redactions"))
         return played
 
@@ -249,6 +247,11 @@ class Build:
             self.logs.mkdir(mode=0o700)
             self.warnings.append("The logs of this build were deleted, because the disk was full.")
 
+    async def report(self) -> None:
+        """ARA's report of what was played, among the logs, if the plan wants one."""
+        if self.plan.ara and self.played:
+            await add_report(self.plan, self.logs, self._secrets, self.console)
+
     async def end(self) -> None:
         """Kill whatever is left and remove all but console, logs, inventory and ansible-runner's artifacts. Repeatable."""
         await self.player.sandboxes.kill()
@@ -280,6 +283,7 @@ async def run_build(plan: BuildPlan, before_end: Callable[[Build], Awaitable[Non
             lost = True
         while not lost and (step := following(plan.job, build.played)) is not None:
             await build.play(*step)
+        await build.report()
         if before_end is not None:
             await before_end(build)
     except asyncio.CancelledError:
