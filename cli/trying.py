@@ -39,7 +39,7 @@ def try_job(
     pipeline: Annotated[str, typer.Option(help="By default the first that runs the job.")] = "",
     tenants: Annotated[Path | None, typer.Option(help="The tenant file; by default main.yaml here or above.")] = None,
     tenant: Annotated[str, typer.Option(help="By default the first that has the project.")] = "",
-    source: Annotated[list[str] | None, typer.Option(help="Where another project's checkout is: NAME=DIR; may be repeated.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Where a checkout is: NAME=DIR, or NAME@BRANCH=DIR; may be repeated.")] = None,
     hostname: Annotated[list[str] | None, typer.Option(help="A connection's canonical hostname: NAME=HOST.")] = None,
     node_from: Annotated[str, typer.Option(metavar="PROVIDER", help="A provider of --config, or a driver.")] = "local",
     secret: Annotated[list[str] | None, typer.Option(help="A secret's values in a YAML file: NAME=FILE.")] = None,

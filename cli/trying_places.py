@@ -19,7 +19,8 @@ TENANT_FILE = "main.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`project` is the one under test; `directories` has a checkout for each project found, by the project's name in the tenant file."""
+    """`project` is the one under test; `directories` has a checkout for each project found, by the project's name in the tenant file, or by
+    `NAME@BRANCH` for one branch alone."""
 
     tenant: Tenant
     project: str
@@ -55,13 +56,26 @@ def find_places(
     except ValueError as wrong:
         raise Problem(f"{wrong}.") from wrong
     chosen, own, checkout = _own_project(here, file, tenants, project, named)
-    directories = {}
+    directories: dict[str, Path] = {}
     for each in chosen.projects:
-        found = checkout if each.name == own.name else named.get(each.name) or _beside(each, (file.parent, checkout.parent))
-        if found is not None:
-            directories[each.name] = found
+        given = _given(each, hosts.get(each.connection, each.connection), named)
+        if each.name == own.name:
+            given[each.name] = checkout
+        elif not given and (beside := _beside(each, (file.parent, checkout.parent))):
+            given[each.name] = beside
+        directories |= given
     canonical = f"{hosts.get(own.connection, own.connection)}/{own.name}"
     return Places(chosen, own.name, canonical, directories, hosts)
+
+
+def _given(project: TenantProject, hostname: str, named: Mapping[str, Path]) -> dict[str, Path]:
+    """What was named for a project, by its short name, perhaps with a branch."""
+    found = {}
+    for key, directory in named.items():
+        name, at, branch = key.partition("@")
+        if name in (project.name, f"{hostname}/{project.name}"):
+            found[f"{project.name}{at}{branch}"] = directory
+    return found
 
 
 def _nearest_tenant_file(here: Path) -> Path:

@@ -56,21 +56,28 @@ async def read_world(
     branch: str,
     connections: Mapping[str, Connection],
 ) -> World:
-    """The tenant with those of its projects that have a directory (by the project's name), or a connection to be fetched from. `own` is
-    the project under test, `branch` what its checkout is meant for if that is not to be found out. Raises `GitProblem`."""
+    """The tenant with those of its projects that have a directory, or a connection to be fetched from. `directories` are by the project's
+    name, or by `NAME@BRANCH` for one branch alone. `own` is the project under test, `branch` what its checkout is meant for if that is not
+    to be found out. Raises `GitProblem`."""
     canonical = {project.connection: hostnames.get(project.connection, project.connection) for project in tenant.projects}
-    there = [project for project in tenant.projects if project.name in directories or project.connection in connections]
+    given = {key.partition("@")[0] for key in directories}
+    there = [project for project in tenant.projects if project.name in given or project.connection in connections]
     room = asyncio.Semaphore(AT_ONCE)
     plain = branch or next((project.load_branch for project in there if project.trusted), "master")
 
     async def one(project: TenantProject) -> tuple[str, Snapshot, list[SourceFile]]:
         name = f"{canonical[project.connection]}/{project.name}"
         wanted = project.load_branch if project.trusted else branch if project.name == own else ""
+        snapshot = None
         async with room:
             if project.name in directories:
                 snapshot = await take_snapshot(caches, name, directories[project.name], wanted, plain)
-            else:
+            elif project.connection in connections:
                 snapshot = await _fetched(caches, name, *connections[project.connection].git(project.name))
+            for key, directory in directories.items():
+                if key.startswith(f"{project.name}@"):
+                    snapshot = _joined(snapshot, await take_snapshot(caches, name, directory, key.removeprefix(f"{project.name}@")))
+        assert snapshot is not None
         return name, snapshot, await _files(caches, project, name, snapshot)
 
     found = await asyncio.gather(*(one(project) for project in there))
@@ -79,6 +86,14 @@ async def read_world(
     drivers = dict.fromkeys(canonical, "gerrit")
     layout = load_layout(tenant, [file for _, _, files in found for file in files], canonical, branches, drivers=drivers)
     return World(tenant, layout, caches, canonical, {name: snapshot for name, snapshot, _ in found})
+
+
+def _joined(known: Snapshot | None, added: Snapshot) -> Snapshot:
+    """A project's state with that one branch as a directory of its own has it."""
+    if known is None:
+        return dataclasses.replace(added, branches={added.branch: added.commit})
+    commit = added.commit if added.branch == known.branch else known.commit
+    return dataclasses.replace(known, commit=commit, branches={**known.branches, added.branch: added.commit})
 
 
 async def _fetched(caches: Caches, name: str, url: str, environment: Mapping[str, str]) -> Snapshot:

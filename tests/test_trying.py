@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -13,10 +14,12 @@ import pytest
 
 from cli.trying import read_secrets
 from cli.trying_places import find_places
+from headgate.configuration.objects import Variant
 from headgate.jobs import FrozenJob, Playbook, SecretUse
 from headgate.problems import Problem
+from tasks.git import Caches
 from tasks.runtime import located
-from tasks.trial import without_secrets
+from tasks.trial import read_world, without_secrets
 from tests.services.workshop import processes
 
 ROOT = Path(__file__).parent.parent
@@ -146,6 +149,26 @@ def test_a_checkout_is_known_by_where_it_was_cloned_from(tmp_path: Path) -> None
     found = find_places(tmp_path / "work/deep", None, "", "", (), ("review=review.example.org",), None)
     assert (found.project, found.canonical) == ("org/nova", "review.example.org/org/nova")
     assert found.directories == {"org/config": tmp_path / "config", "org/nova": tmp_path / "work", "org/lib": tmp_path / "lib"}
+
+
+def test_a_branch_may_have_a_directory_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "main.yaml").write_text(
+        "- tenant: {name: t, source: {review: {config-projects: [org/config], untrusted-projects: [org/nova, org/lib]}}}"
+    )
+    lib = "- job: {name: base, parent: null, run: WHERE}"
+    for name, text in {"nova": "", "config": "", "new": lib.replace("WHERE", "new"), "old": lib.replace("WHERE", "old")}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "zuul.yaml").write_text(text)
+    sources = [f"org/lib={tmp_path / 'new'}", f"review/org/lib@stable={tmp_path / 'old'}", f"org/config@master={tmp_path / 'config'}"]
+    places = find_places(tmp_path / "nova", None, "", "org/nova", sources, (), None)
+    caches = Caches(tmp_path / "git")
+    world = asyncio.run(read_world(places.tenant, places.directories, caches, places.hostnames, places.project, "", {}))
+    variants = world.layout.state.candidates.get(("job", "base")) or []
+    assert [(each.source.branch, each.job.run[0].path) for each in variants if isinstance(each, Variant)] == [
+        ("master", "new"),
+        ("stable", "old"),
+    ]
+    assert list(world.snapshots["review/org/config"].branches) == ["master"]
 
 
 def test_paths_of_a_provider_begin_at_its_configuration_file(tmp_path: Path) -> None:
