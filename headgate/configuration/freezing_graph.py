@@ -165,7 +165,7 @@ def frozen_job(candidate: Candidate, state: LayoutState, dependencies: tuple[Dep
         post_timeout=job.get("post_timeout", None),
         dependencies=dependencies,
         declared_dependencies=tuple(Dependency(*each) for each in sorted(job.sets["dependencies"])),
-        semaphores=tuple(SemaphoreUse(*each) for each in sorted(job.semaphores)),
+        semaphores=tuple(SemaphoreUse(*each) for each in job.semaphores),
         tags=tuple(sorted(job.sets["tags"])),
         provides=tuple(sorted(job.sets["provides"])),
         requires=tuple(sorted(job.sets["requires"])),

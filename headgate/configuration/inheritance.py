@@ -48,7 +48,7 @@ class MergedJob:
         self.include_projects: frozenset[tuple[str, str | None]] | None = None
         self.exclude_projects: frozenset[tuple[str, str | None]] | None = None
         self.allowed_projects: frozenset[str] | None = job.allowed_projects
-        self.semaphores: frozenset[tuple[str, bool]] = frozenset(job.semaphores or ())
+        self.semaphores: tuple[tuple[str, bool], ...] = job.semaphores or ()
         self.failure_output: tuple[str, ...] = job.failure_output or ()
         self.preserve_home_paths: frozenset[str] = frozenset(job.preserve_home_paths or ())
         self.sets: dict[str, frozenset[Any]] = {key: getattr(job, key) or frozenset() for key in UNITED}
@@ -245,7 +245,8 @@ class MergedJob:
             self.allowed_projects = allowed if self.allowed_projects is None else self.allowed_projects & allowed
 
     def _apply_semaphores(self, variant: Variant) -> None:
-        self.semaphores |= frozenset(variant.job.semaphores or ())
+        if variant.job.semaphores is not None:
+            self.semaphores = tuple(sorted({*self.semaphores, *variant.job.semaphores}))
         if variant.job.failure_output is not None:
             self._final_attribute(variant, "failure_output")
             before = () if variant.job.replaced("failure_output") else self.failure_output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headgate.configuration import about
 from headgate.configuration.regex_shape import REGEX
 from headgate.configuration.shapes import (
     ANYTHING,
@@ -121,5 +122,5 @@ JOB_ATTRIBUTES: dict[str, Shape] = {
     "secret-exposure": Choice("ignore", "redact", "fail"),
     "attribute-control": Record({name: Record({"final": Choice(True)}) for name in CONTROLLABLE}),
 }
-JOB = Record({"name": TEXT, **JOB_ATTRIBUTES}, required=("name",))
-VARIANT = Record(JOB_ATTRIBUTES)
+JOB = Record({"name": TEXT, **JOB_ATTRIBUTES}, required=("name",), about=about.JOB)
+VARIANT = Record(JOB_ATTRIBUTES, about=about.VARIANT)

@@ -130,12 +130,10 @@ def _set_playbooks(job: JobDefinition, conf: dict[str, Any], complaints: Complai
 
 def _set_semaphores(job: JobDefinition, conf: dict[str, Any], held: set[str]) -> None:
     key = "semaphores" if "semaphores" in conf else "semaphore"
-    semaphores = tuple(
-        sorted(
-            (each, False) if isinstance(each, str) else (each["name"], each.get("resources-first", False))
-            for each in as_list(conf.get(key))
-        )
-    )
+    given = [
+        (each, False) if isinstance(each, str) else (each["name"], each.get("resources-first", False)) for each in as_list(conf.get(key))
+    ]
+    semaphores = tuple(sorted(given, key=lambda each: each[0]))
     if semaphores:
         job.semaphores = semaphores
         if both := sorted(held.intersection(name for name, _ in semaphores)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headgate.configuration import about
 from headgate.configuration.definitions import NodesetDefinition
 from headgate.configuration.shapes import TEXT, Either, ListOf, Record, one_or_many
 from headgate.configuration.stanza import Complaints, Wrong
@@ -13,14 +14,14 @@ from headgate.jobs import GroupUse, Nodeset, NodeUse
 _NODE = Record({"name": one_or_many(TEXT), "label": TEXT}, required=("name", "label"), called="a node with name and label")
 _GROUP = Record({"name": TEXT, "nodes": one_or_many(TEXT)}, required=("name", "nodes"), called="a group with name and nodes")
 _KEYS = {"nodes": one_or_many(_NODE), "groups": one_or_many(_GROUP)}
-_REAL = Record(_KEYS, required=("nodes",))
+_REAL = Record(_KEYS, required=("nodes",), about=about.NODESET)
 _ALTERNATIVES = ListOf(Either(TEXT, _REAL))
 _ALTERNATIVES.called = "a list of nodesets or their names"
 NODESET = Either(
-    Record({"name": TEXT, **_KEYS}, required=("name", "nodes")),
-    Record({"name": TEXT, "alternatives": _ALTERNATIVES}, required=("name", "alternatives")),
+    Record({"name": TEXT, **_KEYS}, required=("name", "nodes"), about=about.NODESET),
+    Record({"name": TEXT, "alternatives": _ALTERNATIVES}, required=("name", "alternatives"), about=about.NODESET),
 )
-ANONYMOUS = Either(_REAL, Record({"alternatives": _ALTERNATIVES}, required=("alternatives",)))
+ANONYMOUS = Either(_REAL, Record({"alternatives": _ALTERNATIVES}, required=("alternatives",), about=about.NODESET))
 
 
 def nodeset_definition(conf: dict[str, Any], name: str, path: tuple[Any, ...] = ()) -> NodesetDefinition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headgate.configuration import about
 from headgate.configuration.definitions import Pragma, Queue, Secret
 from headgate.configuration.parse_regexes import regexes
 from headgate.configuration.provider_definitions import Flavor, Image, Label, Provider, Section
@@ -27,8 +28,8 @@ from headgate.configuration.tenant_values import Semaphore, as_list
 
 OIDC_ALGORITHMS = ("RS256",)
 _OIDC = Either(Record({"algorithm": TEXT, "ttl": WHOLE, "iss": TEXT, "claims": MAPPING}), NOTHING)
-SECRET = Record({"name": TEXT, "data": MAPPING, "oidc": _OIDC}, required=("name",))
-SEMAPHORE = Record({"name": TEXT, "max": WHOLE}, required=("name",))
+SECRET = Record({"name": TEXT, "data": MAPPING, "oidc": _OIDC}, required=("name",), about=about.SECRET)
+SEMAPHORE = Record({"name": TEXT, "max": WHOLE}, required=("name",), about=about.SEMAPHORE)
 QUEUE = Record(
     {
         "name": TEXT,
@@ -38,13 +39,15 @@ QUEUE = Record(
         "type": Choice("all-branches", "per-branch", "branch-assigned"),
     },
     required=("name",),
+    about=about.QUEUE,
 )
-PRAGMA = Record({"implied-branch-matchers": FLAG, "implied-branches": one_or_many(REGEX)})
+PRAGMA = Record({"implied-branch-matchers": FLAG, "implied-branches": one_or_many(REGEX)}, about=about.PRAGMA)
 IMAGE = Record(
     {"name": TEXT, "type": Choice("zuul", "cloud"), "description": TEXT, "retain-count": AtLeast(1), "max-retain-count": AtLeast(1)},
     required=("name", "type"),
+    about=about.IMAGE,
 )
-FLAVOR = Record({"name": TEXT, "description": TEXT}, required=("name",))
+FLAVOR = Record({"name": TEXT, "description": TEXT}, required=("name",), about=about.FLAVOR)
 LABEL = Record(
     {
         "name": TEXT,
@@ -59,6 +62,7 @@ LABEL = Record(
         "aliases": one_or_many(TEXT),
     },
     required=("name", "image", "flavor"),
+    about=about.LABEL,
 )
 _ENTRIES = ListOf(Either(TEXT, MAPPING))
 SECTION = Record(
@@ -74,11 +78,13 @@ SECTION = Record(
     },
     required=("name",),
     rest=ANYTHING,
+    about=about.SECTION,
 )
 PROVIDER = Record(
     {"name": TEXT, "section": TEXT, "description": TEXT, "images": _ENTRIES, "labels": _ENTRIES},
     required=("name", "section"),
     rest=ANYTHING,
+    about=about.PROVIDER,
 )
 
 

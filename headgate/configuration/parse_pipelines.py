@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from headgate.configuration.about_pipelines import PIPELINE
 from headgate.configuration.driver_shapes import DRIVERS, driver_of
 from headgate.configuration.drivers import ref_filter, reporter, triggers
 from headgate.configuration.pipelines import Pipeline, RefFilter, Reporter, Trigger
@@ -91,7 +92,7 @@ def pipeline_shape(drivers: Mapping[str, str]) -> Record:
         "reject": _Connections("reject", drivers),
         **{occasion: _Connections("reporter", drivers) for occasion in OCCASIONS},
     }
-    return Record(keys, required=("name", "manager"))
+    return Record(keys, required=("name", "manager"), about=PIPELINE)
 
 
 def pipeline(conf: dict[str, Any], drivers: Mapping[str, str], complaints: Complaints) -> Pipeline:

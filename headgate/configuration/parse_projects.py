@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headgate.configuration import about
 from headgate.configuration.definitions import JobDefinition, Parameter, PipelineUse, ProjectDefinition
 from headgate.configuration.document_values import kind_of
 from headgate.configuration.job_shapes import VARIABLE, VARIABLES, VARIANT
@@ -32,9 +33,10 @@ _PARAMETER = Record(
 _PIPELINE = Record(
     {"debug": FLAG, "fail-fast": FLAG, "jobs": ListOf(_JOB), "parameters": one_or_many(_PARAMETER)},
     called="a pipeline's mapping with jobs",
+    about=about.PROJECT_PIPELINE,
 )
 _COMMON = {"name": TEXT, "description": TEXT, "queue": TEXT, "vars": VARIABLES}
-TEMPLATE = Record(_COMMON, rest=_PIPELINE)
+TEMPLATE = Record(_COMMON, rest=_PIPELINE, about=about.TEMPLATE)
 PROJECT = Record(
     {
         **_COMMON,
@@ -44,6 +46,7 @@ PROJECT = Record(
         "default-branch": TEXT,
     },
     rest=_PIPELINE,
+    about=about.PROJECT,
 )
 _NOT_PIPELINES = frozenset(("name", "description", "templates", "merge-mode", "default-branch", "vars", "queue", "branches"))
 

@@ -35,12 +35,12 @@ def _by_connection(role: str) -> dict[str, Any]:
 def configuration_schema() -> dict[str, Any]:
     """The schema of `zuul.yaml` and its like."""
     shapes = {kind: shape.schema() for kind, shape in SHAPES.items()}
-    shapes["job"]["properties"]["nodeset"] = {"anyOf": [{"type": "string"}, ANONYMOUS.schema()]}
+    shapes["job"]["properties"]["nodeset"] |= {"anyOf": [{"type": "string"}, ANONYMOUS.schema()]}
     pipeline = pipeline_shape({}).schema()
     for role in ("trigger", "require", "reject"):
-        pipeline["properties"][role] = _by_connection(role)
+        pipeline["properties"][role] |= _by_connection(role)
     for occasion in OCCASIONS:
-        pipeline["properties"][occasion] = _by_connection("reporter")
+        pipeline["properties"][occasion] |= _by_connection("reporter")
     return _items({**shapes, "pipeline": pipeline}, "Zuul configuration")
 
 

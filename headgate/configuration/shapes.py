@@ -173,9 +173,7 @@ class OneOrMany(Shape):
         return {"anyOf": [self.item.schema(), self.many.schema()]}
 
 
-def one_or_many(item: Shape) -> OneOrMany:
-    """One value, or a list of such values."""
-    return OneOrMany(item)
+one_or_many = OneOrMany
 
 
 class Overridable(Shape):
@@ -196,7 +194,7 @@ class Overridable(Shape):
 
 
 class Record(Shape):
-    """A mapping with known keys. `rest` is the shape of every other (string) key's value; without it other keys are refused."""
+    """A mapping with known keys; `rest` is the shape of every other (string) key's value, if any. `about` tells editors what keys mean."""
 
     def __init__(
         self,
@@ -205,7 +203,9 @@ class Record(Shape):
         rest: Shape | None = None,
         called: str = "a mapping",
         ignored: Iterable[str] = (),
+        about: Mapping[str, str] | None = None,
     ) -> None:
+        self.about = about or {}
         self.keys = dict(keys)
         self.checks = {key: shape.ok for key, shape in self.keys.items()}
         self.required = tuple(required)
@@ -245,7 +245,8 @@ class Record(Shape):
         return Fault((), f'"{missing}" is required')
 
     def schema(self) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "object", "properties": {key: shape.schema() for key, shape in self.keys.items()}}
+        said = {key: {"description": self.about[key]} if key in self.about else {} for key in self.keys}
+        schema: dict[str, Any] = {"type": "object", "properties": {key: said[key] | shape.schema() for key, shape in self.keys.items()}}
         if self.required:
             schema["required"] = list(self.required)
         schema["additionalProperties"] = self.rest.schema() if self.rest else False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from headgate.configuration import about_pipelines as about
+from headgate.configuration.about import SEMAPHORE
 from headgate.configuration.document_values import kind_of
 from headgate.configuration.shapes import (
     FLAG,
@@ -56,9 +58,14 @@ _GROUP_KEYS: dict[str, Shape] = {"include": one_or_many(_KIND), "exclude": one_o
 
 
 def _project_shape(more: dict[str, Shape]) -> Shape:
-    one = Either(TEXT, MappingOf(Record({**_PROJECT_KEYS, **more}), called="a mapping from a project's name to its settings"))
+    one = Either(
+        TEXT,
+        MappingOf(Record({**_PROJECT_KEYS, **more}, about=about.TENANT_PROJECT), called="a mapping from a project's name to its settings"),
+    )
     one.called = "a project's name, or a mapping from it to its settings"
-    group = Record({**_GROUP_KEYS, "projects": one_or_many(one)}, required=("projects",), called="a group of projects")
+    group = Record(
+        {**_GROUP_KEYS, "projects": one_or_many(one)}, required=("projects",), called="a group of projects", about=about.TENANT_PROJECT
+    )
     return one_or_many(Either(one, group))
 
 
@@ -100,6 +107,7 @@ TENANT = Record(
         "web-root": TEXT,
     },
     required=("name",),
+    about=about.TENANT,
 )
 _CONDITIONAL = Either(FLAG, Record({"conditions": Record({"project": TEXT, "ref": TEXT})}))
 PERMISSIONS = Record(
@@ -126,17 +134,18 @@ PERMISSIONS = Record(
 )
 TENANT_FILE_ITEMS: dict[str, Shape] = {
     "tenant": TENANT,
-    "authorization-rule": Record({"name": TEXT, "conditions": one_or_many(MAPPING)}, required=("name", "conditions")),
-    "admin-rule": Record({"name": TEXT, "conditions": one_or_many(MAPPING)}, required=("name", "conditions")),
-    "role": Record({"name": TEXT, "permissions": PERMISSIONS}, required=("name", "permissions")),
-    "global-semaphore": Record({"name": TEXT, "max": WHOLE}, required=("name",)),
+    "authorization-rule": Record({"name": TEXT, "conditions": one_or_many(MAPPING)}, required=("name", "conditions"), about=about.RULE),
+    "admin-rule": Record({"name": TEXT, "conditions": one_or_many(MAPPING)}, required=("name", "conditions"), about=about.RULE),
+    "role": Record({"name": TEXT, "permissions": PERMISSIONS}, required=("name", "permissions"), about=about.ROLE),
+    "global-semaphore": Record({"name": TEXT, "max": WHOLE}, required=("name",), about=SEMAPHORE),
     "api-root": Record(
         {
             "authentication-realm": TEXT,
             "access-rules": one_or_many(TEXT),
             "anonymous-read-access": FLAG,
             "role-mappings": _ROLE_MAPPINGS,
-        }
+        },
+        about=about.API_ROOT,
     ),
 }
 TENANT_FILE = ListOf(Record(TENANT_FILE_ITEMS))

@@ -10,7 +10,11 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships no types
 
+from headgate.configuration import about, about_pipelines
+from headgate.configuration.files import SHAPES
+from headgate.configuration.parse_pipelines import pipeline_shape
 from headgate.configuration.schema import configuration_schema, tenant_schema
+from headgate.configuration.tenant_shapes import TENANT
 from tests.configuration.helpers import BASE
 from tests.configuration.test_errors import LOCKED, staged
 
@@ -49,6 +53,34 @@ def configuration_files() -> Iterator[Path]:
 def test_schemas_are_schemas() -> None:
     for schema in (configuration_schema(), tenant_schema()):
         Draft202012Validator.check_schema(schema)
+
+
+def records(schema: Any) -> Iterator[dict[str, Any]]:
+    """The mappings with known keys of all kinds of objects: the first below each kind, in whatever it may be written."""
+    for kind in schema["items"]["oneOf"]:
+        ((_, shape),) = kind["properties"].items()
+        yield from (shape, *shape.get("anyOf", ()))
+
+
+def test_every_attribute_is_described() -> None:
+    for schema in (configuration_schema(), tenant_schema()):
+        for record in records(schema):
+            for key, value in record.get("properties", {}).items():
+                assert value.get("description"), key
+    templates = next(record for record in records(configuration_schema()) if "templates" in record.get("properties", ()))
+    variants = templates["additionalProperties"]["properties"]["jobs"]["items"]["anyOf"][1]["additionalProperties"]["anyOf"][1]
+    assert variants["properties"]["voting"]["description"].startswith("Does its result count?")
+
+
+def test_nothing_is_described_that_there_is_not() -> None:
+    known = {name for name in vars(about) if name.isupper() and name[0] != "_"} - {"VARIANT", "PROJECT_PIPELINE"}
+    shapes = {**SHAPES, "pipeline": pipeline_shape({})}
+    for name in known:
+        shape = shapes["project-template" if name == "TEMPLATE" else name.lower()]
+        keys = {key for each in getattr(shape, "shapes", [shape]) for key in each.keys}
+        assert set(getattr(about, name)) <= keys
+    assert set(about_pipelines.PIPELINE) == set(pipeline_shape({}).keys)
+    assert set(about_pipelines.TENANT) == set(TENANT.keys)
 
 
 @pytest.mark.parametrize("path", list(configuration_files()), ids=lambda path: f"{path.parent.name}-{path.stem}")
