@@ -34,7 +34,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.trying": ("try",),
     "cli.configuration": ("check", "jobs", "explain", "diff", "schema", "encrypt"),
     "cli.jenkins": ("import",),
-    "cli.nodes": ("nodes", "requests", "autohold", "labels", "providers"),
+    "cli.nodes": ("nodes", "requests", "labels", "providers"),
+    "cli.autoholds": ("autohold",),
     "cli.simulate": ("simulate",),
     "cli.images": ("images",),
 }

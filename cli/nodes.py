@@ -1,4 +1,4 @@
-"""`headgate nodes`, `requests`, `autohold`, `labels`, `providers`: what there is of nodes, who waits and why, and what is kept."""
+"""`headgate nodes`, `requests`, `labels`, `providers`: what there is of nodes, who waits and why, and what is kept."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ from headgate.problems import Problem
 from headgate.settings import Settings
 from providers.base import LimitedSettings
 from tasks.installation import database_url, read_settings
-from tasks.node_store import Autohold, NodeStore, Past, StoredNode
+from tasks.node_store import NodeStore, Past, StoredNode
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Row = dict[str, Any]
 Result = TypeVar("Result")
 group = typer.Typer(help="Nodes that exist, with who has them.", invoke_without_command=True)
-autoholds = typer.Typer(help="Hold the nodes of builds that will fail.", invoke_without_command=True)
 HISTORY = timedelta(days=1)
 
 
-def _run(config: Path, ask: Callable[[NodeStore, Settings], Awaitable[Result]]) -> Result:
+def ask_store(config: Path, ask: Callable[[NodeStore, Settings], Awaitable[Result]]) -> Result:
     from tasks.database import open_engine
 
     settings = read_settings(config)
@@ -46,7 +45,7 @@ def _run(config: Path, ask: Callable[[NodeStore, Settings], Awaitable[Result]]) 
     return asyncio.run(run())
 
 
-def _show(rows: Sequence[Row], as_json: bool, nothing: str) -> None:
+def show(rows: Sequence[Row], as_json: bool, nothing: str) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2, default=str))
     elif not rows:
@@ -79,7 +78,7 @@ def nodes(context: typer.Context, as_json: Json = False, config: ConfigOption = 
     """Nodes that exist, with who has them."""
     if context.invoked_subcommand:
         return
-    found = _run(config, lambda store, _: store.nodes())
+    found = ask_store(config, lambda store, _: store.nodes())
     rows = [
         {
             "id": node.id,
@@ -94,7 +93,7 @@ def nodes(context: typer.Context, as_json: Json = False, config: ConfigOption = 
         }
         for node in found
     ]
-    _show(rows, as_json, "There are no nodes.")
+    show(rows, as_json, "There are no nodes.")
 
 
 async def _the_node(store: NodeStore, beginning: str) -> str:
@@ -119,19 +118,19 @@ def hold(
             raise Problem(f"Node {node_id} is not up: only nodes that are ready or in use can be held.")
         return node_id
 
-    typer.echo(f"{_run(config, ask)} is held; `headgate nodes delete` gives it back.")
+    typer.echo(f"{ask_store(config, ask)} is held; `headgate nodes delete` gives it back.")
 
 
 @group.command("delete")
 def delete(node: Annotated[str, typer.Argument(help="Its id, or the beginning.")], config: ConfigOption = CONFIG) -> None:
-    """Give a node back whatever it is doing; housekeeping destroys it within minutes."""
+    """Give a node back now, whatever it is doing."""
 
     async def ask(store: NodeStore, _: Settings) -> str:
         node_id = await _the_node(store, node)
-        await store.discard(node_id)
+        await store.discard(node_id, now=True)
         return node_id
 
-    typer.echo(f"{_run(config, ask)} goes away with the next housekeeping.")
+    typer.echo(f"{ask_store(config, ask)} goes away, now or when Headgate runs again.")
 
 
 def requests(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
@@ -158,7 +157,7 @@ def requests(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
             if one.id in stored
         ]
 
-    _show(_run(config, ask), as_json, "Nobody waits for nodes.")
+    show(ask_store(config, ask), as_json, "Nobody waits for nodes.")
 
 
 def _estimates(
@@ -202,7 +201,7 @@ def labels(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
             for name in names
         ]
 
-    _show(_run(config, ask), as_json, "No provider has a label.")
+    show(ask_store(config, ask), as_json, "No provider has a label.")
 
 
 def _used(count: int, limit: int | None) -> str:
@@ -239,53 +238,10 @@ def providers(as_json: Json = False, config: ConfigOption = CONFIG) -> None:
             await place.close()
         return rows
 
-    _show(_run(config, ask), as_json, "No provider is configured.")
-
-
-@autoholds.callback()
-def list_autoholds(context: typer.Context, as_json: Json = False, config: ConfigOption = CONFIG) -> None:
-    """Hold the nodes of builds that will fail; without a verb, those that wait for one."""
-    if context.invoked_subcommand:
-        return
-    found = _run(config, lambda store, _: store.holds.autoholds())
-    _show([{name: getattr(one, name) for name in Autohold.__slots__} for one in found], as_json, "No failure is waited for.")
-
-
-@autoholds.command("add")
-def add_autohold(
-    tenant: Annotated[str, typer.Option(help="The tenant.")],
-    project: Annotated[str, typer.Option(help="As the change has it.")],
-    job: Annotated[str, typer.Option(help="The job.")],
-    reason: Annotated[str, typer.Option(help="Why, for others.")],
-    change: Annotated[str, typer.Option(help="Only this change: number, or number,patchset.")] = "",
-    count: Annotated[int, typer.Option(min=1, help="How many failed builds.")] = 1,
-    hold_hours: Annotated[float, typer.Option(min=0, help="How long nodes are held; 0 for as long as `max-hold-age` says.")] = 24,
-    expires_hours: Annotated[float, typer.Option(min=0, help="After that nothing is waited for any more; 0 for never.")] = 0,
-    config: ConfigOption = CONFIG,
-) -> None:
-    """Hold the nodes of the next builds of a job that fail."""
-    from tasks.store import new_id
-
-    async def ask(store: NodeStore, settings: Settings) -> str:
-        now = datetime.now(UTC)
-        expires = now + timedelta(hours=expires_hours) if expires_hours else None
-        seconds = int(hold_hours * 3600) or settings.max_hold_age
-        wanted = Autohold(new_id(), tenant, project, job, change, count, seconds, reason, now, expires)
-        await store.holds.add(wanted)
-        return wanted.id
-
-    typer.echo(_run(config, ask))
-
-
-@autoholds.command("delete")
-def delete_autohold(autohold: Annotated[str, typer.Argument(help="Its id.")], config: ConfigOption = CONFIG) -> None:
-    """Wait for that failure no longer. Nodes that are held stay."""
-    if not _run(config, lambda store, _: store.holds.remove(autohold)):
-        raise Problem(f"There is no autohold '{autohold}'; headgate autohold lists them.")
+    show(ask_store(config, ask), as_json, "No provider is configured.")
 
 
 def register(app: typer.Typer) -> None:
     app.add_typer(group, name="nodes")
-    app.add_typer(autoholds, name="autohold")
     for verb in (requests, labels, providers):
         app.command()(verb)

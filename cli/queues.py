@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from cli.options import CONFIG, ConfigOption
+from headgate.configuration.problems import nearest
 from headgate.problems import Problem
 from headgate.records import Command, CommandKind
 from tasks.installation import database_url, prefect_environment, read_settings
@@ -46,14 +47,16 @@ def _with_runtime(config: Any, work: Callable[[Runtime], Awaitable[Result]]) -> 
     return asyncio.run(run())
 
 
-def _one(name: str, kind: str, known: list[str]) -> str:
+def one_of(name: str, kind: str, known: list[str]) -> str:
     """The one that was named, or the only one there is."""
     if name in known:
         return name
     if not name and len(known) == 1:
         return known[0]
     there = ", ".join(known)
-    raise Problem(f"There is no {kind} {name}; there is {there}." if name else f"Which {kind}? There is {there}: say --{kind}.")
+    if not name:
+        raise Problem(f"Which {kind}? There is {there}: say --{kind}.")
+    raise Problem(f"There is no {kind} {name}{nearest(name, known) or f'; there is {there}.'}")
 
 
 async def _key(runtime: Runtime, connection: str, text: str) -> tuple[str, int, int]:
@@ -71,9 +74,9 @@ def _ask(kind: CommandKind, changes: list[str], pipeline: str, tenant: str, conn
     async def ask(runtime: Runtime) -> str:
         from tasks.store import new_id
 
-        tenant_name = _one(tenant, "tenant", [each.name for each in runtime.tenants.tenants()])
-        name = _one(pipeline, "pipeline", list((await runtime.tenants.layout(tenant_name)).pipelines))
-        server = _one(connection, "connection", list(runtime.connections))
+        tenant_name = one_of(tenant, "tenant", [each.name for each in runtime.tenants.tenants()])
+        name = one_of(pipeline, "pipeline", list((await runtime.tenants.layout(tenant_name)).pipelines))
+        server = one_of(connection, "connection", list(runtime.connections))
         keys = tuple([await _key(runtime, server, text) for text in changes])
         command = Command(new_id(), tenant_name, name, kind, datetime.now(UTC), keys, reason=reason)
         async with runtime.store.watch("queues", "items") as changed:

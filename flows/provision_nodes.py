@@ -20,10 +20,10 @@ from headgate.settings import Settings
 from providers.base import AtCapacity, DestroyFailed, LaunchFailed, Node, NodeSpec
 from providers.registry import offer
 from tasks.effects import effect
+from tasks.hurrying import fill_soon
 from tasks.image_boots import image_for, launch_watched
 from tasks.node_keys import hand_over
 from tasks.node_store import NodeStore, StoredNode, request_topic
-from tasks.ready_pools import fill_soon
 from tasks.runtime import Runtime, runtime
 from tasks.store import new_id
 

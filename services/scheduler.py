@@ -30,7 +30,7 @@ from services.reconciler import Reconciler
 from services.turns import Turns
 from tasks.connections import ConnectionProblem
 from tasks.database import Lease
-from tasks.ready_pools import fill_soon
+from tasks.hurrying import destroy_discarded, fill_soon
 from tasks.runtime import Runtime
 from tasks.store import FACTS, new_id
 
@@ -73,6 +73,7 @@ class Scheduler:
             loops.append(asyncio.create_task(self._make_turns(), name="turns"))
             loops.append(asyncio.create_task(self._hearing.fire_timers(), name="timers"))
             loops.append(asyncio.create_task(self.reconciler.run(), name="reconciler"))
+            loops.append(asyncio.create_task(destroy_discarded(self._runtime), name="nodes to destroy"))
             loops.append(asyncio.create_task(lease.lost.wait(), name="lease"))
             self.ready.set()
             try:

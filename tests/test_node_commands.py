@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pygit2
+import pygit2.enums
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.nodes import register
+from cli import autoholds, nodes
 from headgate.node_estimates import Life, Waiting, estimates
 from headgate.nodes import Capacity, Offer, Size
 from headgate.problems import Problem
-from tasks.database import open_engine
-from tasks.node_store import NodeStore
+from tasks.database import Listener, open_engine
+from tasks.installation import read_settings
+from tasks.node_store import DISCARDED, NodeStore
+from tasks.store import Store
 from tests.test_nodes import NOW
+
+CONFIGURATION = """
+- job: {name: base, parent: null, run: playbooks/run.yaml}
+- job: {name: tox, run: playbooks/run.yaml}
+"""
 
 
 @pytest.fixture
@@ -30,10 +41,26 @@ def config(database: str, tmp_path: Path) -> Path:
     return path
 
 
+async def read_configuration(config: Path) -> None:
+    """A tenant `openstack` with the project `org/nova`, read as the scheduler does."""
+    place, who = config.parent, pygit2.Signature("a", "a@example.org")
+    (place / "main.yaml").write_text(
+        "- tenant: {name: openstack, source: {r: {config-projects: [org/config], untrusted-projects: [org/nova]}}}\n"
+    )
+    for name, text in (("org/config", CONFIGURATION), ("org/nova", "")):
+        repository = pygit2.init_repository(str(place / "r" / f"{name}.git"), bare=True, initial_head="master")
+        tree = repository.TreeBuilder()
+        tree.insert("zuul.yaml", repository.create_blob(text.encode()), pygit2.enums.FileMode.BLOB)
+        repository.create_commit("refs/heads/master", who, who, "begin", tree.write(), [])
+    async with autoholds.open_tenants(read_settings(config)) as tenants:
+        await tenants.read(tenants.tenant("openstack"))
+
+
 def run(config: Path, *words: str) -> str:
 
     app = typer.Typer()
-    register(app)
+    for commands in (nodes, autoholds):
+        commands.register(app)
     done = CliRunner().invoke(app, [*words, "--config", str(config)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
@@ -49,6 +76,18 @@ async def ask_for_two(database: str) -> None:
     await engine.dispose()
 
 
+async def told_of_discarded(database: str, delete: Callable[[], str]) -> None:
+    """Who destroys nodes is told at once."""
+    listener = Listener(database)
+    await listener.start()
+    store = Store(open_engine(database, connections=1), listener)
+    async with store.watch(DISCARDED) as told:
+        await asyncio.to_thread(delete)
+        async with asyncio.timeout(60):
+            await told.wait()
+    await store.close()
+
+
 def test_who_has_a_node_and_who_waits_and_why(config: Path, database: str) -> None:
     asyncio.run(ask_for_two(database))
     [node] = json.loads(run(config, "nodes", "--json"))
@@ -60,16 +99,37 @@ def test_who_has_a_node_and_who_waits_and_why(config: Path, database: str) -> No
     [provider] = json.loads(run(config, "providers", "--json"))
     assert (provider["provider"], provider["nodes"], provider["limited by"], provider["full"]) == ("here", "1 of 1", "settings", "no")
     assert provider["failed"] == "0 of 0"
-    run(config, "nodes", "delete", "node")
+    asyncio.run(told_of_discarded(database, lambda: run(config, "nodes", "delete", "node")))
     assert json.loads(run(config, "nodes", "--json"))[0]["state"] == "deleting"
 
 
+def wait_for_failure(config: Path, tenant: str = "openstack", project: str = "org/nova", job: str = "tox", *more: str) -> str:
+    names = ("--tenant", tenant, "--project", project, "--job", job)
+    return run(config, "autohold", "add", *names, "--reason", "looking", "--count", "2", *more).strip()
+
+
 def test_an_autohold_is_added_listed_and_deleted(config: Path) -> None:
-    wanted = ("--tenant", "openstack", "--project", "nova", "--job", "tox", "--reason", "looking", "--count", "2")
-    name = run(config, "autohold", "add", *wanted).strip()
+    asyncio.run(read_configuration(config))
+    name = wait_for_failure(config, project="localhost/org/nova")
     [listed] = json.loads(run(config, "autohold", "--json"))
     assert (listed["id"], listed["job"], listed["count"], listed["hold_seconds"]) == (name, "tox", 2, 86400)
+    assert listed["project"] == "org/nova"
     run(config, "autohold", "delete", name)
+    assert "No failure is waited for." in run(config, "autohold")
+
+
+def test_an_autohold_for_what_there_is_not_is_refused_with_the_nearest_name(config: Path) -> None:
+    asyncio.run(read_configuration(config))
+    wrong = {
+        'There is no tenant opensack, did you mean "openstack"?': {"tenant": "opensack"},
+        'Tenant openstack has no project "org/nvoa", did you mean "org/nova"?': {"project": "org/nvoa"},
+        'Tenant openstack has no job "toxx", did you mean "tox"?': {"job": "toxx"},
+    }
+    for sentence, names in wrong.items():
+        with pytest.raises(Problem, match=re.escape(sentence)):
+            wait_for_failure(config, **names)
+    with pytest.raises(Problem, match=r"1,x is no change: write NUMBER or NUMBER,PATCHSET\."):
+        wait_for_failure(config, "openstack", "org/nova", "tox", "--change", "1,x")
     assert "No failure is waited for." in run(config, "autohold")
 
 

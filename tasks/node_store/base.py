@@ -15,6 +15,8 @@ from tasks import tables as t
 from tasks.database import CHANNEL
 
 TOPIC = "nodes"
+DISCARDED = "nodes discarded"
+"""Somebody wants a node to be destroyed now."""
 NODE = TypeAdapter(Node)
 """Nodes as JSON."""
 

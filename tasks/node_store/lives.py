@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 from headgate.nodes import NodeState
 from providers.base import Node
 from tasks import tables as t
-from tasks.node_store.base import NODE, NodeQueries, utc_now
+from tasks.database import CHANNEL
+from tasks.node_store.base import DISCARDED, NODE, NodeQueries, utc_now
 
 FULL_FOR = timedelta(seconds=60)
 """A provider that said "no room" is asked again after that, even if nothing of ours went away there: strangers share its quota."""
@@ -126,11 +127,16 @@ class NodeLives(NodeQueries):
                 await connection.execute(again.values(state="requested", failures=t.node_requests.c.failures + 1, reason=message))
                 await self._tell(connection, row.request)
 
-    async def discard(self, node_id: str) -> bool:
-        """The node is to go away, whatever its state, also a held one; False when there is none of that id."""
+    async def discard(self, node_id: str, now: bool = False) -> bool:
+        """The node is to go away, whatever its state, also a held one; False when there is none of that id. Who asks for it to be done
+        `now` does not do it himself: topic `DISCARDED` tells whoever does."""
         async with self._engine.begin() as connection:
             gone = sa.update(t.nodes).where(t.nodes.c.id == node_id).values(state=NodeState.DELETING, changed=utc_now())
-            return bool((await connection.execute(gone)).rowcount)
+            row = (await connection.execute(gone.returning(t.nodes.c.request))).first()
+            if row is not None and now:
+                await self._tell(connection, row.request)
+                await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, DISCARDED)))
+            return row is not None
 
     async def forget_history(self, age: timedelta) -> None:
         async with self._engine.begin() as connection:

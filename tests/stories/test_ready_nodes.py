@@ -1,4 +1,4 @@
-"""Nodes are ready ahead of requests from the start on, and again as soon as one was taken: nobody waits for housekeeping."""
+"""Nodes are ready ahead of requests from the start on, and again as soon as one was taken or deleted: nobody waits for housekeeping."""
 
 from __future__ import annotations
 
@@ -56,3 +56,11 @@ async def test_a_ready_node_that_was_taken_is_replaced_at_once(ci: Installation)
     ring.end(0)
     await ci.over(change)
     assert [name.split(" on ")[0] for name in reasons(ci)] == ["ready nodes after waits", "ready nodes at the start"]
+    unwanted = next(iter(after))
+    ci.headgate("nodes", "delete", unwanted)
+
+    async def gone() -> bool:
+        return not await ci.ask("select id from nodes where id = $1", unwanted)
+
+    await until(gone, "the node that was not wanted is destroyed")
+    await until(lambda: two_ready(ci), "another one is there in its place")
