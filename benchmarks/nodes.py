@@ -21,8 +21,9 @@ import asyncssh
 from headgate.node_allocation import decide, share_fairly
 from headgate.nodes import Capacity, Launch, NodeRecord, NodeState, Offer, Request, Size
 from providers import qemu_machine, registry
-from providers.base import NodeSpec
+from providers.base import Node, NodeSpec
 from providers.fake import FakeCloud, FakeProvider, FakeSettings
+from providers.locks import Process
 from providers.ssh import logged_in
 from tests.services import machines
 
@@ -92,11 +93,20 @@ async def through_the_fake(count: int = 2000, delay: float = 30.0) -> None:
     say(f"decisions, {sum(decided):.2f} s together", decided)
 
 
+def processor_seconds(node: Node) -> float | None:
+    """What the machine's process has used since it began, whatever else this computer did; None for nodes of other kinds."""
+    process = Process.read(Path(node.external_id) / "process.json")
+    if process is None:
+        return None
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def until_ssh(title: str, driver: dict[str, Any], label: dict[str, Any], count: int) -> None:
     """One node after the other: until `launch` returns, until the first command by SSH has run, until it is destroyed."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     public = key.export_public_key().decode().strip()
-    up, used, gone = [], [], []
+    up, used, gone, worked = [], [], [], []
     with tempfile.TemporaryDirectory() as directory:
         provider = registry.create({"name": "here", "labels": [{"name": "small"} | label]} | driver, Path(directory))
         for number in range(-1, count):  # the first one saves the machine that the others go on from, or fills caches
@@ -106,6 +116,7 @@ async def until_ssh(title: str, driver: dict[str, Any], label: dict[str, Any], c
             async with logged_in(node.host, node.port, node.username, key, node.host_keys, 120) as connection:
                 await connection.run("true", check=True)
             ran = time.perf_counter()
+            work = processor_seconds(node)
             await provider.destroy(node.id)
             if number < 0:
                 print(f"{title}, the first one: {launched - start:.1f} s")
@@ -113,9 +124,12 @@ async def until_ssh(title: str, driver: dict[str, Any], label: dict[str, Any], c
             up.append(launched - start)
             used.append(ran - start)
             gone.append(time.perf_counter() - ran)
+            worked += [] if work is None else [work]
     say(f"{title}, until SSH answers", up)
     say(f"{title}, until a command has run by SSH", used)
     say(f"{title}, destroyed", gone)
+    if worked:
+        say(f"{title}, processor time of the machine until then", worked)
 
 
 async def machines_here(count: int) -> None:

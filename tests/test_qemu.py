@@ -147,6 +147,15 @@ class TestBoot:
         assert not (saved.parent / "memory").exists()
         await destroy_all(provider)
 
+    async def test_a_machine_that_does_not_boot_fails_with_its_console(self, tmp_path: Path) -> None:
+        label = {"kernel-arguments": "console=ttyS0 root=LABEL=nothing earlyprintk=ttyS0"}
+        provider = registry.create(entry(tmp_path, label=label) | {"boot-timeout": 20}, tmp_path)
+        with pytest.raises(LaunchFailed, match="node node-1: it does not boot: no SSH server at") as failed:
+            await provider.launch(spec())
+        assert "Linux version" in failed.value.console
+        assert await provider.owned("headgate-test") == ()
+        assert not running_below(tmp_path)
+
 
 def digest(path: Path) -> str:
     with path.open("rb") as file:
@@ -177,15 +186,6 @@ class TestFailures:
         with pytest.raises(LaunchFailed, match=r"node node-1: QEMU ended: .*/nowhere/initrd"):
             await provider.launch(spec())
         assert await provider.owned("headgate-test") == ()
-
-    async def test_a_machine_that_does_not_boot_fails_with_its_console(self, tmp_path: Path) -> None:
-        label = {"kernel-arguments": "console=ttyS0 root=LABEL=nothing earlyprintk=ttyS0"}
-        provider = registry.create(entry(tmp_path, label=label) | {"boot-timeout": 20}, tmp_path)
-        with pytest.raises(LaunchFailed, match="node node-1: it does not boot: no SSH server at") as failed:
-            await provider.launch(spec())
-        assert "Linux version" in failed.value.console
-        assert await provider.owned("headgate-test") == ()
-        assert not running_below(tmp_path)
 
 
 def running_below(directory: Path) -> list[str]:
@@ -277,10 +277,12 @@ async def killed_launch(step: int, made: dict[str, Any], place: Path, node_id: s
 
 class TestKilled:
     @pytest.mark.timeout(900)
-    async def test_a_launch_killed_at_any_step_leaks_nothing(self, place: Place, directory: Path) -> None:
+    @pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.long)])
+    async def test_a_launch_killed_at_any_step_leaks_nothing(self, place: Place, directory: Path, every: int) -> None:
+        """At some of the steps, or at each."""
         await place.provider().launch(spec(9))  # so that there is a saved machine
         await place.provider().destroy("node-9")
-        step, every = 1, int(os.environ.get("HEADGATE_KILL_EVERY", "3"))
+        step = 1
         while await killed_launch(step, entry(directory), directory, f"node-k{step}"):
             provider = place.provider()
             assert set(await provider.owned("headgate-test")) <= {f"node-k{step}"}
