@@ -14,7 +14,7 @@ test: install-test install-openstack check   ## everything, against real Gerrit,
 	$(BIN)/pytest -n 2 --dist loadfile -m "slow and not cloud and not zuul and not image and not long" --durations=15
 
 test-cloud: install-test install-openstack  ## everything on a real OpenStack of three regions, started for it (about six minutes)
-	HEADGATE_REAL_GUESTS=1 $(BIN)/pytest -m cloud
+	HEADGATE_REAL_GUESTS=1 HEADGATE_VOLUMES=1 $(BIN)/pytest -m cloud
 
 test-images: install-test install-openstack  ## real images by diskimage-builder, proved at every kind of provider, used, booted by hand
 	$(BIN)/pytest -m image

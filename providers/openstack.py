@@ -25,6 +25,7 @@ from providers.openstack_cloud import Cloud, CloudError, Listing, is_quota
 from providers.openstack_images import IMAGE_FORMATS, Images
 from providers.openstack_server import Server, read_server, server_request
 from providers.openstack_settings import CloudImage, OpenStackSettings
+from providers.openstack_volumes import Volumes
 from providers.ssh import LoginFailed, host_keys, logged_in, put_key, wait_for_banner
 
 CONSOLE_LINES = 200
@@ -48,6 +49,7 @@ class OpenStackProvider:
         self._servers: Listing[_Servers] = Listing(self._list, settings.list_interval)
         self._floating = FloatingIps(settings, self.cloud, self._catalog)
         self._ports = LeakedPorts(settings, self.cloud)
+        self._volumes = Volumes(settings, self.cloud)
         self._images = Images(settings, self.cloud)
 
     @property
@@ -70,7 +72,9 @@ class OpenStackProvider:
             async with asyncio.timeout(self.settings.launch_timeout):
                 await self._hold(spec)
                 server = await self._start(spec)
-                return await self._reach(spec, server, await self._active(spec))
+                active = await self._active(spec)
+                await self._volumes.mark(spec, active)
+                return await self._reach(spec, server, active)
         except AtCapacity:
             await self._clean_up(spec.id)
             raise
@@ -201,6 +205,7 @@ class OpenStackProvider:
             async with exclusive(self._directory / f"{node_id}.lock"):
                 await self._delete_servers(node_id)
                 await self._floating.take(node_id)
+                await self._volumes.take(node_id)
                 self._file(node_id).unlink(missing_ok=True)
                 (self._directory / f"{node_id}.lock").unlink(missing_ok=True)
         except CloudError as problem:
@@ -230,7 +235,7 @@ class OpenStackProvider:
         servers = await self._servers.fresh()
         found = {node for node, group in servers.items() if any((each.owner, each.provider) == (owner, self.name) for each in group)}
         found |= {path.stem for path in self._directory.glob("*.json") if read_facts(path).get("owner") == owner}
-        found |= await self._floating.owned(owner)
+        found |= await self._floating.owned(owner) | await self._volumes.owned(owner)
         found |= await self._ports.leaked()
         return tuple(sorted(found))
 

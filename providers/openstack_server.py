@@ -37,6 +37,7 @@ class Server:
     host_id: str
     fault: str
     addresses: tuple[tuple[str, str, int, bool], ...]
+    volumes: tuple[str, ...] = ()
 
     def address(self, networks: Sequence[str], version: int, floating: bool = False) -> str:
         """The first on the first of `networks` that has one (on any when there are none), or `""`."""
@@ -65,6 +66,7 @@ def read_server(server: Any) -> Server:
             for network, listed in (server.addresses or {}).items()
             for each in listed
         ),
+        volumes=tuple(each["id"] for each in server.attached_volumes or ()),
     )
 
 

@@ -18,8 +18,8 @@ PROJECTS = ("ci", "others")
 class Region:
     """`number` makes its addresses: 127.NUMBER.0.0/20 inside, 127.NUMBER.128.0/20 for floating IPs. `quotas` are those of every project.
 
-    With the `hypervisor` libvirt, servers are QEMU's guests on a bridge of this machine, at 10.NUMBER.0.0/24; else they are SSH servers on
-    loopback (`plugins/guests.py`)."""
+    With `volumes` there is Cinder. With the `hypervisor` libvirt, servers are QEMU's guests on a bridge of this machine, at
+    10.NUMBER.0.0/24; else they are SSH servers on loopback (`plugins/guests.py`)."""
 
     name: str
     number: int
@@ -28,6 +28,7 @@ class Region:
     quotas: Mapping[str, int] = field(default_factory=lambda: {"instances": 200, "cores": 400, "ram": 400_000})
     boot_seconds: float = 0
     hypervisor: Literal["guests", "libvirt"] = "guests"
+    volumes: bool = False
 
     @property
     def subnet(self) -> str:
@@ -51,13 +52,14 @@ class Region:
             "quotas": dict(self.quotas),
             "boot_seconds": self.boot_seconds,
             "hypervisor": self.hypervisor,
+            "volumes": self.volumes,
             "bridge": self.bridge,
             "subnet": self.subnet,
             "floating_subnet": self.floating_subnet,
         }
 
 
-ALPHA = Region("alpha", 101)
+ALPHA = Region("alpha", 101, volumes=bool(os.environ.get("HEADGATE_VOLUMES")))
 BETA = Region("beta", 102, vcpus=16, memory_mb=32_000, quotas={"instances": 5, "cores": 20, "ram": 51_200})
 """A small one: five servers by quota, of which three may be large by what there is."""
 METAL = Region(

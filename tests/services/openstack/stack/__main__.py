@@ -24,7 +24,7 @@ def up(path: Path, ready: int) -> None:
     plan = Plan.read(path)
     configurations.write(plan)
     zygotes = {}
-    for project in PROJECTS:
+    for project in (*PROJECTS, *(("cinder",) if any(facts["volumes"] for facts in plan.regions.values()) else ())):
         log = (plan.directory / "log" / f"{project}.log").open("ab")
         command = [sys.executable, "-W", "ignore", Path(__file__).parent, "zygote", project, path]
         zygotes[project] = subprocess.Popen(command, stdout=log, stderr=log)

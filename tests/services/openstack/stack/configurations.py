@@ -24,10 +24,10 @@ def write(plan: Plan) -> None:
         (plan.directory / directory).mkdir(exist_ok=True)
     (plan.directory / "etc" / "keystone.conf").write_text(keystone(plan))
     for region in plan.regions:
-        for directory in ("images", "staging", "tasks", "nova/instances", "neutron", "lock"):
+        for directory in ("images", "staging", "tasks", "nova/instances", "neutron", "cinder", "lock"):
             (plan.directory / region / directory).mkdir(parents=True)
         (plan.directory / "etc" / region).mkdir()
-        for name, text in (("glance-api", glance), ("neutron", neutron), ("placement", placement), ("nova", nova)):
+        for name, text in (("glance-api", glance), ("neutron", neutron), ("placement", placement), ("nova", nova), ("cinder", cinder)):
             plan.configuration(region, f"{name}.conf").write_text(text(plan, region))
 
 
@@ -111,6 +111,31 @@ def placement(plan: Plan, region: str) -> str:
     return section("placement_database", connection=plan.database(f"{region}-placement"), sync_on_startup="true") + tokens(plan, region)
 
 
+def cinder(plan: Plan, region: str) -> str:
+    """Scheduler, volume service and API are threads of one process, as Nova's. Volumes are nowhere (`plugins/guest_cinder.py`)."""
+    root = plan.directory / region
+    return (
+        section(
+            "DEFAULT",
+            host=region,
+            my_ip="127.0.0.1",
+            state_path=root / "cinder",
+            transport_url="fake:///",
+            enabled_backends="guests",
+            auth_strategy="keystone",
+            api_paste_config=PACKAGED / "cinder" / "api-paste.ini",
+            resource_query_filters_file=PACKAGED / "cinder" / "resource_filters.json",
+            glance_api_servers=plan.url("glance", region),
+        )
+        + section("guests", volume_driver="guest_cinder.GuestVolumes", volume_backend_name="guests")
+        + section("database", connection=plan.database(f"{region}-cinder"))
+        + section("coordination", backend_url=f"file://{root}/cinder")
+        + section("oslo_concurrency", lock_path=root / "lock")
+        + tokens(plan, region)
+        + login(plan, "service_user", region, send_service_user_token="true")
+    )
+
+
 def nova(plan: Plan, region: str) -> str:
     """API, conductor, scheduler and compute are threads of one process over oslo.messaging's `fake://`, as in nova's functional tests."""
     root = plan.directory / region
@@ -155,4 +180,5 @@ def nova(plan: Plan, region: str) -> str:
         + login(plan, "service_user", region, send_service_user_token="true")
         + login(plan, "glance", region, api_servers=plan.url("glance", region))
         + login(plan, "neutron", region)
+        + login(plan, "cinder", region, os_region_name=region, catalog_info="block-storage::publicURL")
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ADMIN_PASSWORD = "secret"
-SERVICES = ("glance", "placement", "neutron", "nova")
+SERVICES = ("glance", "placement", "neutron", "nova", "cinder")
 ADDRESS = "127.0.0.1"
 CATALOG = "catalog"
 """The file that exists when Keystone knows every service."""
@@ -35,6 +35,9 @@ class Plan:
     @property
     def first(self) -> str:
         return next(iter(self.regions))
+
+    def services(self, region: str) -> list[str]:
+        return [service for service in SERVICES if service != "cinder" or self.regions[region]["volumes"]]
 
     def port(self, service: str, region: str = "") -> int:
         if service == "keystone":

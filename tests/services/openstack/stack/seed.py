@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 
 from openstack.connection import Connection
-from plan import ADMIN_PASSWORD, CATALOG, SERVICES, Plan
+from plan import ADMIN_PASSWORD, CATALOG, Plan
 from processes import wait_for_answer
 
-TYPES = {"glance": ("image", ""), "placement": ("placement", ""), "neutron": ("network", ""), "nova": ("compute", "/v2.1")}
+TYPES = {
+    "glance": ("image", ""),
+    "placement": ("placement", ""),
+    "neutron": ("network", ""),
+    "nova": ("compute", "/v2.1"),
+    "cinder": ("block-storage", "/v3"),
+}
 IMAGE = "debian-12"
 
 
@@ -28,7 +34,7 @@ def fill(plan: Plan) -> None:
     admin = login(plan, "admin", ADMIN_PASSWORD)
     _fill_keystone(plan, Connection(auth=admin, region_name=plan.first))
     for region in plan.regions:
-        for service in SERVICES:
+        for service in plan.services(region):
             wait_for_answer(plan.url(service, region))
         _fill_region(plan, region, Connection(auth=admin, region_name=region))
     clouds = {}
@@ -50,7 +56,7 @@ def _fill_keystone(plan: Plan, admin: Connection) -> None:
     keystone = identity.find_service("keystone")
     services = {name: identity.create_service(type=kind, name=name) for name, (kind, _) in TYPES.items()}
     for region in plan.regions:
-        urls = {service.id: plan.url(name, region) + TYPES[name][1] for name, service in services.items()}
+        urls = {services[name].id: plan.url(name, region) + TYPES[name][1] for name in plan.services(region)}
         if region != plan.first:
             urls[keystone.id] = f"{plan.url('keystone')}/v3"
         for service_id, url in urls.items():
