@@ -115,7 +115,7 @@ class TestBoot:
         with pytest.raises((OSError, asyncssh.Error, TimeoutError)):
             async with asyncio.timeout(20):
                 await log_in(node, "sudo systemctl reboot --force --force; sleep 60")
-        await wait_for_banner(node.host, node.port, 240)
+        await wait_for_banner(node.host, node.port, PATIENT["boot-timeout"])
         *after, second_boot = (await log_in(node, REBOOT)).splitlines()
         assert after == before
         assert first_boot != second_boot

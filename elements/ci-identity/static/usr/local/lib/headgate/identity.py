@@ -102,6 +102,7 @@ class Machine:
 
     def clock(self, seconds):
         time.clock_settime(time.CLOCK_REALTIME, seconds)
+        os.sync()  # who falls over right after that is still the same machine
 
     def reseed(self, entropy):
         with open("/dev/urandom", "wb") as pool:
