@@ -131,6 +131,7 @@ class Installation:
         self._said_before = 0
         self.last_change = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self.program = [HEADGATE]
         self._configuration = server.with_new_project()
         self.server = server.with_new_project()
         authors = directory.parent / f"{directory.name}-authors"
@@ -180,7 +181,11 @@ class Installation:
         with self.output.open("ab") as output:
             self._said_before = output.tell()
             self.process = subprocess.Popen(
-                [HEADGATE, "up", "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.directory
+                [*self.program, "up", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.directory,
             )
         deadline = time.monotonic() + START_SECONDS
         while "ready;" not in self.said():
