@@ -6,22 +6,28 @@ Prints milliseconds for a pass, and CPU seconds for the failing heads, by number
 window tested anew, so what there is to decide is the number of items tested: the changes times the window once the queue is longer than
 that, half the square of the changes without a window. Linear growth is that an item tested costs the same however many there are.
 
-Compared on 2026-11-23: ten changes in one queue, each head failing in turn, on Zuul 14.3's scheduler with the fakes of its tests: 5.6 CPU
-seconds in the scheduler's own thread, 25 and more in the process. `headgate simulate`, everything counted: 0.03.
+    HEADGATE_ZUUL=DIRECTORY python -m benchmarks.gate --zuul 10 20
+
+plays the failing heads of so many changes on Zuul's own scheduler too (`tests/gating/zuul_installation.py` says what that needs) and tells
+how many times the CPU it takes: its scheduler's own thread, and its whole process, which has the fakes of its tests in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from headgate.configuration import SourceFile, load_layout, parse_tenants
 from headgate.gating import BuildEnded, Happening, job_key, pass_
 from headgate.simulation import Setting
 from headgate.simulation.run import Play, begin, finish
 from headgate.simulation.scenario import Step
+from tests.gating.comparing import on_zuul
+from tests.gating.zuul_installation import installation
 
 HOST = "review.example.com"
 CONFIG = """
@@ -102,11 +108,55 @@ def failing_heads(changes: int, window: int) -> dict[str, float]:
     return {"CPU s": round(seconds, 2), "items tested": tested, "ms per item tested": round(seconds / tested * 1000, 2)}
 
 
+def on_zuuls_scheduler(changes: int, window: int) -> dict[str, object]:
+    """The same on Zuul's scheduler, beside ours in this run."""
+    ours = failing_heads(changes, window)
+    names = [f"C{number}" for number in range(changes)]
+    steps: list[dict[str, object]] = [{"op": "hold", "on": True}]
+    for name in names:
+        steps += [
+            {"op": "change", "id": name, "project": "p0"},
+            {"op": "approve", "id": name, "label": "Code-Review", "value": 2},
+            {"op": "approve", "id": name, "label": "Approved", "value": 1, "event": True, "nosettle": name != names[-1]},
+            {"op": "fail", "job": "merge", "id": name},
+        ]
+    steps += [{"op": "release", "id": name} for name in names]
+    with tempfile.TemporaryDirectory() as temporary, installation(Path(temporary)) as environment:
+        config = Path(temporary) / "config"
+        for path, text in {
+            "main.yaml": "- tenant: {name: t, source: {gerrit: {config-projects: [common-config], untrusted-projects: [p0]}}}\n",
+            "git/common-config/zuul.yaml": CONFIG % (window, window) + PROJECT % 0,
+            "git/common-config/playbooks/run.yaml": "- hosts: all\n  tasks: []\n",
+            "git/p0/README": "",
+        }.items():
+            (config / path).parent.mkdir(parents=True, exist_ok=True)
+            (config / path).write_text(text)
+        answer = on_zuul({"heads": {"config": str(config), "steps": steps}}, environment, seconds=7200)["heads"]
+    if answer is None:
+        return {"each head fails": changes, "Zuul": "did not come to an end"}
+    zuul = answer["CPU s"]
+    times = {name: round(spent / ours["CPU s"]) for name, spent in zuul.items()}
+    merged = sum(change["status"] == "MERGED" for change in answer["changes"].values())
+    return {
+        "each head fails": changes,
+        "window": window,
+        "Headgate CPU s": ours["CPU s"],
+        "Zuul CPU s": zuul,
+        "times": times,
+        "merged": merged,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("items", 1000), ("queues", 50), ("changes", 100)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--zuul", type=int, nargs="+", metavar="CHANGES")
     given = parser.parse_args()
+    if given.zuul:
+        for changes in given.zuul:
+            print(json.dumps(on_zuuls_scheduler(changes, 20)), flush=True)
+        return
     print(json.dumps(measure_pass(given.items, given.queues)))
     for changes in sorted({given.changes // 4, given.changes // 2, given.changes}):
         print(json.dumps({"each head fails": changes, "window": 20, **failing_heads(changes, 20)}))

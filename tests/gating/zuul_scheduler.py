@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import time
 from pathlib import Path
 
 import zuul.lib.ansible
@@ -189,8 +190,14 @@ class Play(ZuulTestCase):
         if op not in SILENT and not step.get("nosettle"):
             self.waitUntilSettled()
 
+    def seconds(self):
+        """CPU seconds so far of the scheduler's own thread, and of everything that runs in this process."""
+        clock = time.pthread_getcpuclockid(self.scheds.first.sched.ident)
+        return {"scheduler": time.clock_gettime(clock), "process": time.process_time()}
+
     def play(self):
         self.made, self.names, self.needs, self.trace = {}, {}, {}, []
+        began = self.seconds()
         for step in self.scenario["steps"]:
             self.step(step)
         self.waitUntilSettled()
@@ -209,7 +216,8 @@ class Play(ZuulTestCase):
             for name, change in self.made.items()
         }
         history.sort(key=lambda each: (each["changes"], each["job"], each["result"]))
-        answer = {"trace": self.trace, "history": history, "changes": changes}
+        spent = {name: round(now - began[name], 2) for name, now in self.seconds().items()}
+        answer = {"trace": self.trace, "history": history, "changes": changes, "CPU s": spent}
         self.path.with_suffix(".answer").write_text(json.dumps(answer))
 
 
