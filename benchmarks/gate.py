@@ -1,6 +1,6 @@
 """How fast the rules decide: an empty pass and a pass with news over many items, and a queue whose heads fail one after the other.
 
-    python benchmarks/gate.py [--items 1000] [--queues 50] [--changes 100]
+    python -m benchmarks.gate [--items 1000] [--queues 50] [--changes 100]
 
 Prints milliseconds for a pass, and CPU seconds for the failing heads, by number of changes. Each failing head has all behind it in the
 window tested anew, so what there is to decide is the number of items tested: the changes times the window once the queue is longer than

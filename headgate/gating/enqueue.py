@@ -180,6 +180,7 @@ def resume_item(work: Work, item: Item) -> None:
         return
     place = queue_for(work, item.changes[0], None).id
     builds = {key: build for key, build in item.buildset.builds.items() if build.result not in (None, "CANCELED")}
-    buildset = replace(item.buildset, builds=builds, requested=frozenset(), provided=frozenset(), result="")
+    said = item.buildset.result if item.reporter_jobs else ""
+    buildset = replace(item.buildset, builds=builds, requested=frozenset(), provided=frozenset(), result=said)
     work.items[item.id] = replace(item, queue=place, base=(), buildset=buildset, reporting="")
     work.change_queue(place, items=(*work.queues[place].items, item.id))
