@@ -28,7 +28,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "cli.running": ("up", "worker"),
     "cli.demo": ("demo",),
     "cli.reruns": ("rerun", "flaky"),
-    "cli.queues": ("status", "queues", "enqueue", "dequeue", "promote"),
+    "cli.queues": ("status", "queues", "enqueue", "enqueue-ref", "dequeue", "dequeue-ref", "promote"),
     "cli.keys": ("key",),
     "cli.console": ("console",),
     "cli.trying": ("try",),

@@ -12,18 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from cli.options import CONFIG, ConfigOption
+from headgate.changes import Change, Event
 from headgate.configuration.problems import nearest
 from headgate.problems import Problem
 from headgate.records import Command, CommandKind
+from headgate.refs import change_of_ref
 from tasks.installation import database_url, prefect_environment, read_settings
 
 if TYPE_CHECKING:  # these take a second to import, which `--help` need not
+    from headgate.configuration import Layout
+    from headgate.configuration.projects import Known
+    from headgate.gating import Key
     from services.web.reader import Status
     from tasks.runtime import Runtime
 
 Result = TypeVar("Result")
 
 ChangesArgument = Annotated[list[str], typer.Argument(help="Changes, each NUMBER or NUMBER,PATCHSET.", metavar="CHANGE...")]
+ProjectArgument = Annotated[str, typer.Argument(help="The project's name.", metavar="PROJECT")]
+RefArgument = Annotated[str, typer.Argument(help="refs/heads/BRANCH (or BRANCH alone) or refs/tags/TAG.", metavar="REF")]
 TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="The tenant; not needed where there is one.")]
 PipelineOption = Annotated[str, typer.Option("--pipeline", "-p", help="The pipeline.")]
 ConnectionOption = Annotated[str, typer.Option("--connection", help="The changes' connection; not needed where there is one.")]
@@ -72,25 +79,36 @@ async def _key(runtime: Runtime, connection: str, text: str) -> tuple[str, int, 
 
 def _ask(kind: CommandKind, changes: list[str], pipeline: str, tenant: str, connection: str, config: Any, reason: str = "") -> None:
     async def ask(runtime: Runtime) -> str:
-        from tasks.store import new_id
-
-        tenant_name = one_of(tenant, "tenant", [each.name for each in runtime.tenants.tenants()])
-        name = one_of(pipeline, "pipeline", list((await runtime.tenants.layout(tenant_name)).pipelines))
+        layout = await _layout(runtime, tenant)
+        name = one_of(pipeline, "pipeline", list(layout.pipelines))
         server = one_of(connection, "connection", list(runtime.connections))
         keys = tuple([await _key(runtime, server, text) for text in changes])
-        command = Command(new_id(), tenant_name, name, kind, datetime.now(UTC), keys, reason=reason)
-        async with runtime.store.watch("queues", "items") as changed:
-            await runtime.store.ask(command)
-            try:
-                async with asyncio.timeout(30):
-                    while (outcome := await runtime.store.outcome(command.id)) is None:
-                        await changed.wait()
-                        changed.clear()
-            except TimeoutError:
-                return "kept; it is done as soon as the scheduler runs"
-        return outcome
+        return await _outcome(runtime, layout.tenant.name, name, kind, keys, reason)
 
     typer.echo(f"{kind.value} {' '.join(changes)}: {_with_runtime(config, ask)}.")
+
+
+async def _layout(runtime: Runtime, tenant: str) -> Layout:
+    return await runtime.tenants.layout(one_of(tenant, "tenant", [each.name for each in runtime.tenants.tenants()]))
+
+
+async def _outcome(
+    runtime: Runtime, tenant: str, pipeline: str, kind: CommandKind, keys: tuple[Key, ...], reason: str = "", refs: tuple[Change, ...] = ()
+) -> str:
+    """Ask the scheduler, and wait for what becomes of it."""
+    from tasks.store import new_id
+
+    command = Command(new_id(), tenant, pipeline, kind, datetime.now(UTC), keys, reason=reason, refs=refs)
+    async with runtime.store.watch("queues", "items") as changed:
+        await runtime.store.ask(command)
+        try:
+            async with asyncio.timeout(30):
+                while (outcome := await runtime.store.outcome(command.id)) is None:
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            return "kept; it is done as soon as the scheduler runs"
+    return outcome
 
 
 def enqueue(
@@ -114,6 +132,75 @@ def dequeue(
 ) -> None:
     """Take changes out of a pipeline; their jobs stop."""
     _ask(CommandKind.DEQUEUE, changes, pipeline, tenant, connection, config, reason)
+
+
+def enqueue_ref(
+    project: ProjectArgument,
+    ref: RefArgument,
+    pipeline: PipelineOption = "",
+    tenant: TenantOption = "",
+    newrev: Annotated[str, typer.Option(help="The commit it points to; without it, what it points to now.")] = "",
+    oldrev: Annotated[str, typer.Option(help="The commit it pointed to before.")] = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Put a branch or tag into a pipeline, as if it had just moved."""
+
+    async def ask(runtime: Runtime) -> str:
+        layout = await _layout(runtime, tenant)
+        name = one_of(pipeline, "pipeline", list(layout.pipelines))
+        known = _project(layout, project)
+        branch = _whole(ref).removeprefix("refs/heads/") if _whole(ref).startswith("refs/heads/") else ""
+        commit = newrev
+        if branch and not commit:
+            branches = await runtime.connections[known.settings.connection].branches(known.name)
+            if branch not in branches:
+                raise Problem(f"There is no branch {branch} of {project}; there is {', '.join(sorted(branches))}.")
+            commit = branches[branch]
+        moved = Event("", known.settings.connection, "ref-updated", datetime.now(UTC), known.name, branch, _whole(ref),
+                      old_commit=oldrev, new_commit=commit)  # fmt: skip
+        change = change_of_ref(moved)
+        return await _outcome(runtime, layout.tenant.name, name, CommandKind.ENQUEUE, (change.key,), refs=(change,))
+
+    typer.echo(f"enqueue {project} {ref}: {_with_runtime(config, ask)}.")
+
+
+def dequeue_ref(
+    project: ProjectArgument,
+    ref: RefArgument,
+    pipeline: PipelineOption = "",
+    tenant: TenantOption = "",
+    reason: Annotated[str, typer.Option(help="Why, for those who look later.")] = "",
+    config: ConfigOption = CONFIG,
+) -> None:
+    """Take a branch or tag out of a pipeline; its jobs stop."""
+
+    async def ask(runtime: Runtime) -> str:
+        layout = await _layout(runtime, tenant)
+        name = one_of(pipeline, "pipeline", list(layout.pipelines))
+        canonical = _project(layout, project).canonical
+        items = [item for item in await runtime.store.live_items() if (item.tenant, item.pipeline) == (layout.tenant.name, name)]
+        keys = [
+            each.key for item in items for each in item.changes if item.project == canonical and each.is_ref and each.ref == _whole(ref)
+        ]
+        if not keys:
+            raise Problem(f"{project} {_whole(ref)} is not in {name}.")
+        return await _outcome(runtime, layout.tenant.name, name, CommandKind.DEQUEUE, tuple(keys), reason)
+
+    typer.echo(f"dequeue {project} {ref}: {_with_runtime(config, ask)}.")
+
+
+def _project(layout: Layout, name: str) -> Known:
+    for known in layout.projects.by_canonical.values():
+        if name in (known.name, known.canonical):
+            return known
+    raise Problem(
+        f"Tenant {layout.tenant.name} has no project {name}{nearest(name, [each.name for each in layout.projects.by_canonical.values()])}."
+    )
+
+
+def _whole(ref: str) -> str:
+    """A branch may be named without refs/heads/."""
+    return ref if ref.startswith("refs/") else f"refs/heads/{ref}"
 
 
 def promote(
@@ -180,5 +267,5 @@ def _show(found: Status, tenant: str, as_json: bool) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (enqueue, dequeue, promote, status, queues):
+    for verb in (enqueue, enqueue_ref, dequeue, dequeue_ref, promote, status, queues):
         app.command()(verb)

@@ -226,7 +226,8 @@ class Attempt:
     def _remember(self, build: playbooks.Build) -> None:
         """What the build returned, for the store."""
         returned = build.returned()
-        _, odd_remarks = remarks_of(returned["data"], self._item.change.files)
+        changes = [self._buildset.changes[each] for each in self._job.changes] if self._buildset.changes else [self._item.change]
+        _, odd_remarks = remarks_of(returned["data"], tuple(path for change in changes for path in change.files))
         self._values = {"data": returned["data"], "warnings": [*build.warnings, *warnings_of(returned["data"]), *odd_remarks]}
 
     async def _keep_secret_data(self, build: playbooks.Build) -> None:

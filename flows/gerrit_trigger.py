@@ -9,6 +9,7 @@ the same to it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +24,7 @@ from prefect.states import Completed, Failed, Pending
 
 from flows.cancellation import cancellable
 from headgate.builds import CANCELED, SUCCESS, newest
-from headgate.jobs import FrozenJob, JobGraph
+from headgate.jobs import FrozenJob
 from headgate.records import CANCELLED, GIVEN_UP, Build, Buildset, Command, CommandKind, Item
 from tasks.buildsets import prepare_buildset
 from tasks.prefect_api import cancel_run, create_run, runs_topic, start_again
@@ -47,7 +48,7 @@ async def gerrit_trigger(buildset: str) -> State[Any]:
     if found.ended is not None and item.reason == CANCELLED:
         outcome = await resume(this, item)
         if outcome != "resumed":
-            return Completed(name="Dequeued", message=f"The change is tested by another run: {outcome}.")
+            return Completed(name="Dequeued", message=f"This run is not resumed: {outcome}.")
         found = await this.store.buildset(buildset)
         assert found is not None
     if found.ended is not None and found.result in ("", GIVEN_UP):
@@ -145,16 +146,18 @@ class Jobs:
         """Start and stop what may be now, say what is to be said; the outcome if that was all."""
         builds = await self._this.store.builds(self._id)
         result = await self._this.store.ended_as(self._id)
-        if self._graph is not None and result is None:
-            await self._start_all(self._graph, builds)
+        jobs = self._graph.jobs if self._graph is not None and result is None else ()
+        await self._start_all([job for job in jobs if job.type != "reporter"], builds)
         await self._stop_all(builds)
-        if await self._say_all() or result is None:
+        said = await self._say_all()
+        await self._start_all([job for job in jobs if job.type == "reporter"], builds)  # what they follow has been said now
+        if said or result is None:
             return None
         return Outcome(result, summary(result, self._found, builds, self._votes, self._refused))
 
-    async def _start_all(self, graph: JobGraph, builds: list[Build]) -> None:
+    async def _start_all(self, jobs: Iterable[FrozenJob], builds: list[Build]) -> None:
         started = []
-        for job in graph.jobs:
+        for job in jobs:
             mine = [build for build in builds if build.job == job.name and build.position in job.changes]
             if mine and (job.name, job.changes[0]) not in self._runs and _wants_run(latest := newest(mine)):
                 started.append(self._start(job, latest))

@@ -82,12 +82,16 @@ class FrozenProject:
 
 @dataclass(frozen=True, slots=True)
 class FileComment:
-    """A remark on a line of a file of the change; on the file when there is no `line`."""
+    """A remark on a line of a file of the change; on the file when there is no `line`.
+
+    `project` (its short name) is the one whose file it is, where an item's changes are of several.
+    """
 
     path: str
     line: int | None
     message: str
     level: str = "info"
+    project: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +199,5 @@ class Command:
     """(connection, number, patchset)."""
     item: str = ""
     reason: str = ""
+    refs: tuple[Change, ...] = ()
+    """Those of `changes` that are branches and tags: nobody else knows of them."""

@@ -27,6 +27,7 @@ class Commands:
             return f"tenant {command.tenant} has no pipeline {command.pipeline}"
         if command.kind == CommandKind.RESUME:
             return await self._resume(command)
+        self._known.keep_refs(command.refs)
         for key in command.changes:
             try:
                 await self._known.read(key)
@@ -53,7 +54,10 @@ class Commands:
             return f"there is no item {command.item}"
         for key in item.changes:
             await self._known.read(key)
-        pipeline = self._turns.turning.facts[command.tenant].layout.pipelines[command.pipeline]
+        facts = self._turns.turning.facts[command.tenant]
+        pipeline = facts.layout.pipelines[command.pipeline]
+        if pipeline.manager == "dependent" and all(facts.known(key).change.merged for key in item.changes):
+            return "it has merged"
         if pipeline.manager == "independent" and not item.base:
             self._turns.resume(command.tenant, command.pipeline, item)
         else:
@@ -65,7 +69,7 @@ class Commands:
     def outcome(command: Command, turn: Turn) -> str:
         """What became of a command, for who gave it."""
         if command.kind == CommandKind.RESUME:
-            return "resumed" if command.item in turn.resumed else "enqueued anew" if turn.entered else "it is there again by itself"
+            return "resumed" if command.item in turn.resumed else "it was enqueued anew" if turn.entered else "it is there again by itself"
         if command.kind == CommandKind.DEQUEUE:
             return "dequeued" if turn.left else "it was not there"
         return "done" if turn.states else "nothing changed"

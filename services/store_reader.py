@@ -188,6 +188,8 @@ def _why(item: Item, buildset: Buildset | None, ruled: RuledItem | None, facts: 
     """What becomes of the item, where its jobs alone do not say it."""
     if ruled is not None and ruled.reporting:
         return "it is being merged"
+    if ruled is not None and ruled.reporter_jobs:
+        return "it was reported; the jobs that follow its report run"
     if ruled is not None and not ruled.active:
         return "it waits for its queue's window"
     if buildset is None or (buildset.prepared is None and item.flow_run is None):

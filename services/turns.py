@@ -153,7 +153,8 @@ class Turns:
         if known is None:
             turn.entered.append(self._decided.record(tenant, pipeline, item))
         elif known.buildset.id != item.buildset.id:
-            turn.ended[known.buildset.id] = ""
+            # what was reported stays so, also when the jobs that follow a report were stopped
+            turn.ended[known.buildset.id] = known.buildset.result if known.reporter_jobs else ""
         turn.builds += results_of(item, known, self._now)
         turn.left[item.id] = reason
         turn.ended[item.buildset.id] = item.buildset.result if reason == REPORTED else ""

@@ -297,4 +297,6 @@ def messages_of(errors: Sequence[ConfigurationError]) -> list[str]:
 
 def comments_of(errors: Sequence[ConfigurationError]) -> tuple[FileComment, ...]:
     """The errors as remarks on the lines they are about."""
-    return tuple(FileComment(error.path, error.line or None, error.message, "error") for error in errors[:MOST_ERRORS] if error.path)
+    return tuple(
+        FileComment(error.path, error.line or None, error.message, "error", error.project) for error in errors[:MOST_ERRORS] if error.path
+    )

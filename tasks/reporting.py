@@ -99,31 +99,42 @@ async def deliver_report(this: Runtime, item: Item, stored: StoredReport) -> str
 
 
 async def comments_of(this: Runtime, item: Item, stored: StoredReport) -> tuple[FileComment, ...]:
-    """The remarks on lines that go with a report of a buildset's end: of its configuration, and of its jobs."""
+    """The remarks on lines that go with a report of a buildset's end on one of its changes: of its configuration, and of its jobs."""
     if stored.buildset is None or stored.kind in ("start", "enqueue", "dequeue"):
         return ()
     buildset = await this.store.buildset(stored.buildset)
     if buildset is None:
         return ()
-    comments, _ = await returned_remarks(this, item, buildset, await this.store.builds(buildset.id))
-    return buildset.comments + comments
+    change = stored.change or item.change
+    comments = tuple(comment for comment in buildset.comments if comment.project in ("", change.project, this.canonical(change)))
+    return comments + await returned_remarks(this, buildset, await this.store.builds(buildset.id), change)
 
 
-async def returned_remarks(
-    this: Runtime, item: Item, buildset: Buildset, builds: list[Build]
-) -> tuple[tuple[FileComment, ...], tuple[str, ...]]:
-    """What the jobs that count returned by `zuul_return` for the reviewer: comments on lines, and warnings."""
+async def returned_remarks(this: Runtime, buildset: Buildset, builds: list[Build], change: Change) -> tuple[FileComment, ...]:
+    """Comments on lines that the jobs that count returned by `zuul_return`, those that ran for this change of the buildset."""
     found: list[FileComment] = []
-    warnings: list[str] = []
     touched: tuple[str, ...] = ()
     for build in current(builds).values():
-        if "file_comments" in zuul_section(build.data) and not touched:
-            project = buildset.projects[item.project]
-            touched = await this.caches.changed_files(item.project, project.merged(item.change.branch), item.change.commit)
+        if "file_comments" not in zuul_section(build.data) or not _ran_for(buildset, build, change):
+            continue
+        if not touched:
+            canonical = this.canonical(change)
+            touched = await this.caches.changed_files(canonical, buildset.projects[canonical].merged(change.branch), change.commit)
         remarks, _ = remarks_of(build.data, touched)
         found += [FileComment(each.path, each.line, f"{build.job}: {each.message}", each.level) for each in remarks]
-        warnings += [f"{build.job}: {warning}" for warning in build.warnings]
-    return tuple(found), tuple(warning[:LONGEST_WARNING] for warning in warnings[:MOST_WARNINGS])
+    return tuple(found)
+
+
+def _ran_for(buildset: Buildset, build: Build, change: Change) -> bool:
+    """Is the change among those that the build's job ran for?"""
+    job = buildset.graph.find(build.job, build.position) if buildset.graph is not None else None
+    return job is None or not buildset.changes or any(buildset.changes[each].key == change.key for each in job.changes)
+
+
+def returned_warnings(builds: list[Build]) -> tuple[str, ...]:
+    """What the jobs that count warned of by `zuul_return`."""
+    warnings = [f"{build.job}: {warning}" for build in current(builds).values() for warning in build.warnings]
+    return tuple(warning[:LONGEST_WARNING] for warning in warnings[:MOST_WARNINGS])
 
 
 # --- what a rerun adds ----------------------------------------------------------------------------------------------------------------
@@ -167,15 +178,15 @@ async def report_evidence(buildset: Buildset, item: Item) -> Outcome:
         for reporter in reporters(pipeline, result)
         if reporter.connection == item.change.connection
     )
-    stored = await this.store.add_report(await _evidence(this, item, buildset, builds, result, pipeline, told))
+    stored = await this.store.add_report(_evidence(this, item, buildset, builds, result, pipeline, told))
     refused = stored.refused if stored.sent is not None else await deliver_report(this, item, stored)
     return Outcome(result, summary(result, buildset, builds, labels_of(told, item.change), refused))
 
 
-async def _evidence(
+def _evidence(
     this: Runtime, item: Item, buildset: Buildset, builds: list[Build], result: str, pipeline: Pipeline, told: tuple[Reporter, ...]
 ) -> StoredReport:
-    _, warnings = await returned_remarks(this, item, buildset, builds)
+    warnings = returned_warnings(builds)
     lines = [] if buildset.graph is None else job_lines(buildset.graph, builds, this.settings.web_url, datetime.now(UTC))
     headline = pipeline.success_message if result == SUCCESS else pipeline.failure_message
     said = ("Warning:\n  " + "\n  ".join(warnings),) if warnings else ()

@@ -258,6 +258,7 @@ commands = Table(
     Column("pipeline", String, nullable=False),
     Column("kind", String, nullable=False, comment="enqueue, dequeue, promote, resume"),
     Column("changes", JSONB, nullable=False, server_default="[]", comment="[connection, number, patchset]"),
+    Column("refs", JSONB, nullable=False, server_default="[]", comment="those of them that are branches and tags, whole"),
     Column("item", String, nullable=False, server_default=""),
     Column("reason", Text, nullable=False, server_default=""),
     _moment("created", nullable=False),

@@ -18,6 +18,7 @@ from headgate.records import CANCELLED, Build, Buildset, Command, Item, StoredRe
 from tasks import tables as t
 from tasks.store.base import FACTS, StoreBase, utc_now
 from tasks.store.rows import (
+    CHANGES,
     GRAPH,
     HOLDERS,
     PIPELINE,
@@ -182,7 +183,8 @@ class PipelineStore(StoreBase):
         async with self._engine.begin() as connection:
             values = {name: getattr(command, name) for name in ("id", "tenant", "pipeline", "item", "reason", "created")}
             changes = [list(key) for key in command.changes]
-            statement = insert(t.commands).values(kind=command.kind.value, changes=changes, **values)
+            refs = CHANGES.dump_python(command.refs, mode="json")
+            statement = insert(t.commands).values(kind=command.kind.value, changes=changes, refs=refs, **values)
             await connection.execute(statement.on_conflict_do_nothing())
             await self._tell(connection, FACTS)
 

@@ -218,6 +218,7 @@ def command_of(row: Any) -> Command:
         changes=tuple((connection, number, patchset) for connection, number, patchset in row.changes),
         item=row.item,
         reason=row.reason,
+        refs=CHANGES.validate_python(row.refs),
     )
 
 

@@ -39,9 +39,12 @@ class Author:
         self.git("commit", "-q", "--allow-empty", "-m", message + footer)
         return self.git("rev-parse", "HEAD")
 
-    def amend(self, files: Mapping[str, str]) -> str:
+    def amend(self, files: Mapping[str, str], message: str = "") -> str:
+        """Another commit in place of the last; with another `message` it keeps its Change-Id."""
         self._write(files)
-        self.git("commit", "-q", "--amend", "--no-edit", "--allow-empty")
+        identity = self.git("log", "-1", "--format=%(trailers:key=Change-Id)")
+        said = ["-m", f"{message}\n\n{identity}"] if message else ["--no-edit"]
+        self.git("commit", "-q", "--amend", "--allow-empty", *said)
         return self.git("rev-parse", "HEAD")
 
     def push(self, branch: str = "main", *options: str, check: bool = True) -> str:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import httpx
@@ -140,12 +141,14 @@ class Installation:
         configuration.git("add", "--all")
         configuration.git("commit", "-q", "-m", "The example")
         configuration.git("push", "-q", "origin", "HEAD:refs/heads/main")
+        self._pipelines = configuration
         self.author = self.server.author(authors / "demo")
         self.land(files_of_demo(bell.port) | files)
         self._write_configuration()
 
     def _write_configuration(self) -> None:
-        source = {"config-projects": [{self._configuration.project: {"load-branch": "main"}}], "untrusted-projects": [self.server.project]}
+        tested = {self.server.project: {"allow-reporter-jobs": True}}
+        source = {"config-projects": [{self._configuration.project: {"load-branch": "main"}}], "untrusted-projects": [tested]}
         (self.directory / "main.yaml").write_text(yaml.safe_dump([{"tenant": {"name": "stories", "source": {"review": source}}}]))
         connection = self.server.settings().model_dump(mode="json")
         connection["password"] = self.server.settings().password.get_secret_value()
@@ -243,6 +246,23 @@ class Installation:
         self.author.commit(files, "On the branch at once")
         self.author.git("push", "-q", self.server.gerrit.clone_url(self.server.project, "admin"), "HEAD:refs/heads/main")
 
+    def configure_pipelines(self, files: Mapping[str, str]) -> None:
+        """Put files on the branch of the config-project."""
+        self._pipelines.start()
+        self._pipelines.commit(files, "Other pipelines")
+        self._pipelines.git("push", "-q", "origin", "HEAD:refs/heads/main")
+
+    def branch(self, name: str) -> None:
+        """Make a branch of the tested project where `main` is."""
+        self.server.gerrit.api("PUT", f"{self._branches}/{name}", {"revision": "main"})
+
+    def delete_branch(self, name: str) -> None:
+        self.server.gerrit.api("DELETE", f"{self._branches}/{name}")
+
+    @property
+    def _branches(self) -> str:
+        return f"projects/{quote(self.server.project, safe='')}/branches"
+
     def commit(self, *jobs: Any, files: Mapping[str, str] | None = None, message: str = "A change") -> None:
         """Commit, in the author's clone, that the project has those jobs."""
         self.author.start()
@@ -258,10 +278,10 @@ class Installation:
         """So many changes, none on top of another, by one push each, as fast as they go."""
         return [self.propose(*jobs, files={f"file-{number}": "x"}, message=f"Change number {number}") for number in range(count)]
 
-    def amend(self, change: Proposed, *jobs: Any, files: Mapping[str, str] | None = None) -> Proposed:
-        """Push the change's next patchset."""
+    def amend(self, change: Proposed, *jobs: Any, files: Mapping[str, str] | None = None, message: str = "") -> Proposed:
+        """Push the change's next patchset, perhaps with another message."""
         self.author.git("checkout", "-q", "--detach", change.commit)
-        self.author.amend({**({"zuul.d/project.yaml": project_stanza(jobs)} if jobs else {}), **(files or {})})
+        self.author.amend({**({"zuul.d/project.yaml": project_stanza(jobs)} if jobs else {}), **(files or {})}, message)
         self.author.push()
         return Proposed(change.number, change.patchset + 1, self.author.git("rev-parse", "HEAD"))
 

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 import yaml
 
+from headgate.records import CANCELLED, REPORTED
 from tests.services.installation import Installation, Proposed, project_stanza
 from tests.services.until import until
 
@@ -86,6 +87,42 @@ async def test_a_job_that_prints_its_failure_lets_those_behind_go_on_without_it_
     assert not ci.merged(first)
     assert ci.verified(first) == -2
     assert ": FAILURE" in ci.reports(first)[-1]
+
+
+async def test_jobs_that_follow_the_report_hold_the_queue_until_they_end_or_are_cancelled(ci: Installation) -> None:
+    announce = "- job: {name: announce, parent: waits, type: reporter}\n"
+    ci.land({"zuul.d/more.yaml": announce, "zuul.d/project.yaml": project_stanza(["noop"], gate=["noop", "announce"])})
+    first, second, third = ci.propose_many(3)
+    ci.approve(first)
+    announcing = await ci.bell.ring(first.number, "announce")
+    assert ci.merged(first) and ci.verified(first) == 2  # it was said before
+    for change in (second, third):
+        ci.approve(change)
+    await until(lambda: third.name in ci.headgate("status"), "the others wait")
+    assert "it was reported" in ci.headgate("status")
+    assert not ci.merged(second)
+    announcing.end(0)
+
+    cancelled = await ci.bell.ring(second.number, "announce")
+    assert ci.merged(second) and not ci.merged(third)
+    ci.cancel(ci.parent(second, "gate"))
+    await until(lambda: cancelled.gone, "the cancelled job is gone")
+    announcing = await ci.bell.ring(third.number, "announce")
+    assert ci.merged(third)
+    announcing.end(1)  # too late to be said, and nothing is left over
+
+    async def gone() -> bool:
+        return await ci.ask("select 1 from items where dequeued is null") == []
+
+    await until(gone, "the queue is empty")
+    found = await ci.ask(
+        "select buildsets.result, items.reason, items.change->>'number' as number from buildsets join items on items.id = buildsets.item "
+        "where pipeline = 'gate' and change->>'number' = any($1::text[]) and buildsets.result <> '' order by 3::int",
+        [str(change.number) for change in (first, second, third)],
+    )
+    assert [(row["result"], row["reason"]) for row in found] == [("SUCCESS", REPORTED), ("SUCCESS", CANCELLED), ("FAILURE", REPORTED)]
+    for change in (first, second, third):
+        assert len([said for said in ci.reports(change) if "(gate)" in said]) == 1
 
 
 async def test_operators_put_in_take_out_and_promote(ci: Installation) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.services.installation import Installation
+from tests.services.installation import Installation, project_stanza
 
 pytestmark = pytest.mark.slow
 
@@ -73,3 +73,30 @@ async def test_a_paused_job_serves_the_one_it_chose_and_the_reviewer_reads_what_
     comments = ci.server.gerrit.api("GET", f"changes/{change.number}/comments")
     assert [(each["line"], each["message"]) for each in comments["README"]] == [(2, "registry: a typo")]
     assert ci.verified(change) == 1
+
+
+def remark(path: str) -> str:
+    return play({"zuul_return": {"data": {"zuul": {"file_comments": {path: [{"line": 1, "message": "seen"}]}}}}})
+
+
+async def test_what_jobs_return_about_changes_that_need_each_other_is_said_on_the_change_that_it_is_about(ci: Installation) -> None:
+    jobs = "".join(f"- job: {{name: look-at-{name}, run: playbooks/{name}.yaml, files: {name}}}\n" for name in "ab")
+    (stanza,) = yaml.safe_load(project_stanza(["look-at-a", "look-at-b"]))
+    stanza["project"]["queue"] = "circles"
+    queue = {"queue": {"name": "circles", "allow-circular-dependencies": True}}
+    playbooks = {f"playbooks/{name}.yaml": remark(name) for name in "ab"}
+    ci.land({"zuul.d/project.yaml": yaml.safe_dump([queue, stanza]), "zuul.d/more.yaml": jobs, **playbooks})
+    url = f"{ci.server.settings().url}/c/{ci.server.project}/+/"
+    first = ci.propose(files={"a": "one\n"}, message="The first")
+    await ci.report(first)
+    second = ci.propose(files={"b": "one\n"}, message=f"The second\n\nDepends-On: {url}{first.number}")
+    await ci.report(second)
+    first = ci.amend(first, message=f"The first\n\nDepends-On: {url}{second.number}")
+    for change in (first, second):
+        report = await ci.report(change, 1 if change is first else 2)
+        assert "look-at-a" in report and "look-at-b" in report and "does not touch" not in report
+        comments = ci.server.gerrit.api("GET", f"changes/{change.number}/revisions/{change.patchset}/comments")
+        file = "a" if change is first else "b"
+        assert {path: {each["message"] for each in said} for path, said in comments.items() if path in "ab"} == {
+            file: {f"look-at-{file}: seen"}
+        }
