@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from headgate.changes import Change
 from headgate.configuration import Layout
 from headgate.gating import Key
+from headgate.gating.announcing import ZUUL
 from headgate.gating.knowledge import Knowledge
 from headgate.gating.turning import Turning
 from tasks.readings import Readings
@@ -79,7 +80,9 @@ class Known:
 
 
 def _links_wanted(layout: Layout) -> tuple[bool, bool]:
-    """Does any queue count topics as dependencies; does any pipeline let in what waited for a change?"""
+    """Does any queue count topics as dependencies; does any pipeline let in, or tell of it, what waited for a change?"""
     queues = (found.value for (kind, _), found in layout.state.named.items() if kind == "queue")
-    gates = any(pipeline.manager == "dependent" for pipeline in layout.pipelines.values())
-    return any(queue.dependencies_by_topic for queue in queues), gates
+    pipelines = layout.pipelines.values()
+    gates = any(pipeline.manager == "dependent" for pipeline in pipelines)
+    tells = any(trigger.connection == ZUUL for pipeline in pipelines for trigger in pipeline.triggers)
+    return any(queue.dependencies_by_topic for queue in queues), gates or tells
