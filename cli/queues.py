@@ -190,12 +190,11 @@ def dequeue_ref(
 
 
 def _project(layout: Layout, name: str) -> Known:
+    names = [known.name for known in layout.projects.by_canonical.values()]
     for known in layout.projects.by_canonical.values():
         if name in (known.name, known.canonical):
             return known
-    raise Problem(
-        f"Tenant {layout.tenant.name} has no project {name}{nearest(name, [each.name for each in layout.projects.by_canonical.values()])}."
-    )
+    raise Problem(f"Tenant {layout.tenant.name} has no project {name}{nearest(name, names) or '.'}")
 
 
 def _whole(ref: str) -> str:
