@@ -10,7 +10,7 @@ from headgate.refs import NOWHERE
 from tests.services.installation import Installation, project_stanza
 from tests.services.until import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PIPELINES = """\
 - pipeline:

@@ -89,6 +89,7 @@ async def test_a_job_that_prints_its_failure_lets_those_behind_go_on_without_it_
     assert ": FAILURE" in ci.reports(first)[-1]
 
 
+@pytest.mark.long
 async def test_jobs_that_follow_the_report_hold_the_queue_until_they_end_or_are_cancelled(ci: Installation) -> None:
     announce = "- job: {name: announce, parent: waits, type: reporter}\n"
     ci.land({"zuul.d/more.yaml": announce, "zuul.d/project.yaml": project_stanza(["noop"], gate=["noop", "announce"])})
