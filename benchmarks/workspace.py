@@ -64,14 +64,10 @@ async def main(count: int) -> None:
                 began, spent = time.monotonic(), meter.seconds()
                 await asyncio.to_thread(bare, caches, checkouts, server, hosts)
                 print(f"bare: wall {time.monotonic() - began:.2f} s, cpu {meter.seconds() - spent:.2f} s with the node's")
-                agent = subprocess.run(["ssh-agent", "-s", "-a", str(root / "agent")], check=True, capture_output=True, text=True).stdout
-                environment = {"PATH": "/usr/bin:/bin", "SSH_AUTH_SOCK": str(root / "agent")}
-                subprocess.run(["ssh-add", "-q", str(server.private_key)], check=True, env=environment)
                 began, spent = time.monotonic(), meter.seconds()
-                async with node_shell(server.node, hosts, environment, root) as shell:
+                async with node_shell(server.node, hosts, [server.private_key], root) as shell:
                     await push_workspace(caches, checkouts, shell)
                 print(f"ours: wall {time.monotonic() - began:.2f} s, cpu {meter.seconds() - spent:.2f} s with the node's")
-                subprocess.run(["kill", agent.partition("SSH_AGENT_PID=")[2].partition(";")[0]], check=True)
         finally:
             meter.close()
 

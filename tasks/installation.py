@@ -51,6 +51,9 @@ def prefect_environment(settings: Settings, database: str | None = None) -> dict
         "PREFECT_API_URL": settings.prefect_url,
         "PREFECT_HOME": str(settings.state / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # connections beyond the pool are made and closed for each use: that was a quarter of what its database and it took in a busy minute
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": "15",
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "0",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",

@@ -234,6 +234,7 @@ def preload(home: Path) -> None:
     `command` module, which every playbook may then use."""
     from ansible import constants
     from ansible.cli.playbook import PlaybookCLI
+    from ansible.plugins.loader import become_loader, cache_loader, connection_loader, inventory_loader, shell_loader
 
     constants.DEFAULT_LOCAL_TMP = str(home / "packed")
     playbook = home / "warm.yaml"
@@ -264,6 +265,10 @@ def preload(home: Path) -> None:
         if name and name not in sys.modules and not name.startswith(("ansible.plugins.callback.", "ansible_collections", "__")):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    for loader in (connection_loader, shell_loader, become_loader):  # every playbook asks for the options of all of these
+        list(loader.all(class_only=True))
+    inventory_loader.get("yaml", class_only=True)
+    cache_loader.get("jsonfile", class_only=True)
 
 
 def main() -> None:
