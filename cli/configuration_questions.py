@@ -74,9 +74,7 @@ def overlaid(layout: Layout, overlay: Sequence[str], sources: Sources) -> tuple[
         name, at, branch = target.rpartition("@")
         if not equals or not at or not Path(directory).is_dir():
             raise BadQuestion(f'"{each}" is not PROJECT@BRANCH=DIR with an existing directory')
-        canonical = layout.projects.find(name)
-        if canonical is None:
-            raise BadQuestion(f'no project "{name}" in tenant "{layout.tenant.name}"{nearest(name, layout.projects.by_name)}')
+        canonical = canonical_name(layout, name)
         settings = layout.projects.by_canonical[canonical].settings
         proposed = read_tree(settings, canonical, branch, Tree(Path(directory)))
         paths = {file.path for file in proposed}
@@ -84,6 +82,17 @@ def overlaid(layout: Layout, overlay: Sequence[str], sources: Sources) -> tuple[
         gone = [file for file in read_tree(settings, canonical, branch, former) if file.path not in paths] if former else []
         changes += [*proposed, *(RemovedFile(file.project, file.branch, file.path) for file in gone)]
     return layout.with_files(changes), layout.with_files(changes, config_projects=True)
+
+
+def canonical_name(layout: Layout, name: str) -> str:
+    """Of a project called by its short or canonical name. Raises `BadQuestion` for an unknown or ambiguous one."""
+    try:
+        canonical = layout.projects.find(name)
+    except Wrong as ambiguous:
+        raise BadQuestion(str(ambiguous)) from ambiguous
+    if canonical is None:
+        raise BadQuestion(f'no project "{name}" in tenant "{layout.tenant.name}"{nearest(name, layout.projects.by_name)}')
+    return canonical
 
 
 def _of_proposal(validated: Layout, overlay: Sequence[str]) -> list[Problem]:
@@ -130,14 +139,7 @@ def answer(world: World, question: Question) -> dict[str, Any]:
 
 def the_ref(layout: Layout, question: Question) -> Ref:
     """What a question is about. Raises `BadQuestion`."""
-    try:
-        canonical = layout.projects.find(question.project)
-    except Wrong as ambiguous:
-        raise BadQuestion(str(ambiguous)) from ambiguous
-    if canonical is None:
-        raise BadQuestion(
-            f'no project "{question.project}" in tenant "{layout.tenant.name}"{nearest(question.project, layout.projects.by_name)}'
-        )
+    canonical = canonical_name(layout, question.project)
     files = tuple(question.files)
     if question.tag:
         return Ref(canonical, "", files, f"refs/tags/{question.branch}", (question.branch,))

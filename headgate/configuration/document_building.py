@@ -225,6 +225,10 @@ def compose(text: str) -> yaml.Node | None:
         raise _from_yaml(wrong) from wrong
     except yaml.YAMLError as wrong:
         raise BadDocument(f"not YAML: {' '.join(str(wrong).split())}") from wrong
+    except UnicodeEncodeError as wrong:
+        line = text.count("\n", 0, wrong.start) + 1
+        column = wrong.start - text.rfind("\n", 0, wrong.start)
+        raise BadDocument("the file is not UTF-8, nothing of it is read", line, column) from wrong
     except (ValueError, RecursionError) as wrong:
         raise BadDocument(f"not YAML: {wrong}") from wrong
 

@@ -227,6 +227,9 @@ class _Updates:
         self.ahead = ahead
         self.before: dict[tuple[str, int], object] | None = None
         self.broken = False
+        self.at_second_look: dict[tuple[str, int], object] | None = None
+        """The jobs without the change if no graph can be made of them. Zuul asked once takes nothing for changed then; asked again, it
+        finds what it left lying the first time, and compares."""
 
     def changed(self, job: MergedJob, state: LayoutState, position: int) -> bool:
         if job.get("match_on_config_updates", True) is False:
@@ -240,7 +243,10 @@ class _Updates:
         if self.ahead is None:
             return False
         if self.before is None and not self.broken:
-            self._look_ahead(self.ahead)
+            if self.at_second_look is None:
+                self._look_ahead(self.ahead)
+            else:
+                self.before = self.at_second_look
         if self.before is None:
             return False
         former = self.before.get((job.name, position))
@@ -249,11 +255,15 @@ class _Updates:
     def _look_ahead(self, ahead: LayoutState) -> None:
         try:
             candidates, fail_fast = _candidates(ahead, self.refs, self.pipeline, None, True)
-            graph = settle(candidates, fail_fast, ahead)
         except (Wrong, RegexTooSlow, RecursionError):
             self.broken = True
             return
+        found = {(each.job.name, each.position): configuration(each.job, ahead) for each in candidates}
+        try:
+            graph = settle(candidates, fail_fast, ahead)
+        except (Wrong, RegexTooSlow, RecursionError):
+            self.broken = any(each.job.get("deduplicate", "auto") is False for each in candidates)
+            self.at_second_look = found
+            return
         kept = {(job.name, position) for job in graph.jobs for position in job.changes}
-        self.before = {
-            (each.job.name, each.position): configuration(each.job, ahead) for each in candidates if (each.job.name, each.position) in kept
-        }
+        self.before = {key: value for key, value in found.items() if key in kept}

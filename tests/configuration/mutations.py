@@ -396,7 +396,7 @@ class Mutator:
         path = self.rng.choice(list(self.roots))
         git = self.directory / "git"
         project = git / path.relative_to(git).parts[0]
-        what = rng.choice(["empty", "dot", "directory", "ignore", "gone", "null", "extra", "yml", "branch", "binary", "nested"])
+        what = rng.choice(["empty", "dot", "directory", "ignore", "gone", "null", "extra", "yml", "branch", "nested"])
 
         def change() -> None:
             text = path.read_text() if path.exists() else ""
@@ -404,8 +404,6 @@ class Mutator:
                 path.write_text("" if what == "empty" else "# nothing\n")
             elif what == "gone":
                 path.unlink(missing_ok=True)
-            elif what == "binary":
-                path.write_bytes(b"- job: {name: \xff}\n")
             elif what == "branch":
                 if "@" not in project.name and not (target := git / f"{project.name}@other").exists():
                     shutil.copytree(project, target)

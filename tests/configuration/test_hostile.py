@@ -47,6 +47,12 @@ def test_catastrophic_regex_ends() -> None:
         load(project=text).freeze(Ref(PROJECT, "master", ("a" * 60 + "!",)), "check")
 
 
+def test_file_that_is_not_utf_8_is_said_with_its_place() -> None:
+    """Zuul reads nothing of such a branch and says nothing."""
+    (problem,) = load(project="- job:\n    name: \udcff\n").errors
+    assert (problem.message, problem.line, problem.column) == ("the file is not UTF-8, nothing of it is read", 2, 11)
+
+
 def ring(count: int, entry: str) -> str:
     """Stanzas of which each, `entry`, names the next and the last the first."""
     return "".join(f"- {entry}\n".replace("THIS", f"n{number}").replace("NEXT", f"n{(number + 1) % count}") for number in range(count))

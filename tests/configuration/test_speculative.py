@@ -143,3 +143,16 @@ def test_job_with_changed_configuration_runs_whatever_its_files() -> None:
     assert changed.freeze(ref, "check", ahead=layout).names == ("unit",)
     unmoved = layout.with_files([SourceFile(PROJECT, "master", "zuul.yaml", text.replace("src", "lib"))])
     assert unmoved.freeze(ref, "check", ahead=layout).names == ()
+
+
+def test_graph_that_could_not_be_frozen_before_is_compared_from_the_second_look_on() -> None:
+    """Zuul's first look at a broken graph finds nothing changed; what it leaves lying is compared later."""
+    jobs = "".join(f"- job: {{name: {name}, files: [src/.*], timeout: 5}}\n" for name in ("one", "two"))
+    text = f"{jobs}- job: {{name: idle, abstract: true}}\n- project: {{check: {{jobs: [one, two, idle]}}}}\n"
+    layout = load(project=text)
+    ref = Ref(PROJECT, "master", ("zuul.yaml",))
+    mended = text.replace("timeout: 5", "timeout: 6").replace(", abstract: true", "")
+    changed = layout.with_files([SourceFile(PROJECT, "master", "zuul.yaml", mended)])
+    assert changed.freeze(ref, "check", ahead=layout).names == ("two", "idle")
+    apart = load(project=text.replace("abstract: true", "abstract: true, deduplicate: false"))
+    assert changed.freeze(ref, "check", ahead=apart).names == ("idle",)

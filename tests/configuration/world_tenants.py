@@ -46,7 +46,7 @@ def listed(rng: random.Random, project: str, names: Known, trusted: bool) -> Any
         "extra-config-paths": lambda: choice(["extra.yaml", ["extra.yaml", "extra.d/"], ["extra.d/", "other.yaml"]]),
         "include-branches": lambda: one_or_many(rng, lambda: choice(["master", "stable", "^(master|devel)$", "sta"])),
         "exclude-branches": lambda: one_or_many(rng, lambda: choice(["stable", "^dev.*", "mas", "master"])),
-        "always-dynamic-branches": lambda: choice([["stable"], ["^dev.*"], ["stable", "devel"]]),
+        "always-dynamic-branches": lambda: choice(["stable", ["stable"], ["^dev.*"], ["stable", "devel"]]),
         "implied-branch-matchers": lambda: choice([True, False]),
         "exclude-unprotected-branches": lambda: choice([True, False]),
         "include-provider-config": lambda: choice([True, True, False]),
