@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from cli.images import register
@@ -19,6 +21,13 @@ from tasks.image_store import FileFacts, ImageRecords
 OLD, NEW = "a" * 32, "b" * 32
 """Ids of builds; those of their uploads are below."""
 UPLOAD = {OLD: "c" * 32, NEW: "d" * 32}
+
+
+@pytest.fixture(autouse=True)
+def no_prefect() -> Iterator[None]:
+    """None of these commands asks Prefect anything; without an address Prefect's client would start a server of its own."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        yield
 
 
 @pytest.fixture
