@@ -48,6 +48,7 @@ async def test_a_node_without_ssh_fails_with_its_console(make: Make) -> None:
     assert await provider.owned("headgate-test") == ()
 
 
+@pytest.mark.long
 async def test_a_launch_that_hangs_ends_at_its_limit(make: Make) -> None:
     provider = make(**misbehaving("slow:6"), **{"launch-timeout": 2})
     with pytest.raises(LaunchFailed, match="took longer than 2 s"):
@@ -66,6 +67,7 @@ async def test_a_server_that_vanishes_while_it_starts_is_a_failed_launch(make: M
     assert await provider.owned("headgate-test") == ()
 
 
+@pytest.mark.long
 async def test_a_server_that_cannot_be_deleted_stays_listed(make: Make) -> None:
     provider = make(**misbehaving("delete-error"))
     await provider.launch(spec())

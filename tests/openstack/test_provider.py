@@ -78,6 +78,7 @@ async def test_a_lost_state_directory_leaks_nothing(make: Make, alpha: Connectio
     assert not list(alpha.compute.servers())
 
 
+@pytest.mark.long
 async def test_a_pools_key_puts_the_builds_key_on_the_node(make: Make, tmp_path: Path) -> None:
     pool = tmp_path / "pool"
     asyncssh.generate_private_key("ssh-ed25519").write_private_key(pool)
@@ -86,6 +87,7 @@ async def test_a_pools_key_puts_the_builds_key_on_the_node(make: Make, tmp_path:
     assert await log_in(node) == "2"
 
 
+@pytest.mark.long
 async def test_a_floating_ip_belongs_to_its_node(make: Make, alpha: Connection) -> None:
     provider = make(**{"floating-ip-network": "outside"})
     node = await provider.launch(spec())
@@ -101,6 +103,7 @@ async def test_a_floating_ip_belongs_to_its_node(make: Make, alpha: Connection) 
     assert not list(alpha.network.ips())
 
 
+@pytest.mark.long
 async def test_a_snapshot_of_a_node_becomes_an_image_that_nodes_boot(make: Make) -> None:
     provider = make(diskimages=[{"name": "prepared", "connection-port": 2222}])
     node = await provider.launch(spec())
