@@ -113,8 +113,8 @@ class TestBoot:
         node = await provider.launch(spec())
         *before, first_boot = (await log_in(node, REBOOT)).splitlines()
         with pytest.raises((OSError, asyncssh.Error, TimeoutError)):
-            async with asyncio.timeout(20):
-                await log_in(node, "sudo systemctl reboot --force --force; sleep 60")
+            async with asyncio.timeout(60):
+                await log_in(node, "sudo systemctl reboot; sleep 60")
         await wait_for_banner(node.host, node.port, PATIENT["boot-timeout"])
         *after, second_boot = (await log_in(node, REBOOT)).splitlines()
         assert after == before
