@@ -29,7 +29,7 @@ from tasks.diskimage import ELEMENTS, build_environment
 from tasks.repository_cache import Origin, warm
 from tasks.runtime import Runtime, set_runtime
 
-COUNT = 200
+COUNT = int(os.environ.get("HEADGATE_BENCH_REPOSITORIES", "200"))
 HOOK = "source-repositories/extra-data.d/98-source-repositories"
 
 
