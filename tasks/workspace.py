@@ -181,7 +181,8 @@ FINISH = """\
 finish() {
     cd "$HOME/$1"
     if [ "$4" = tag ]; then git checkout -q -f --detach "$3"; else git checkout -q -f -B "$2" "$3"; fi
-    git clean -ffdxq
+    shift 4
+    git clean -ffdxq "$@"
 }
 finished() { for one in $started; do wait "$one"; done; started=; }
 """
@@ -198,7 +199,8 @@ async def push_workspace(caches: Caches, checkouts: Sequence[Checkout], shell: N
         for checkout in checkouts:
             pushes.create_task(_push(caches, checkout, shell, room))
     ends = [
-        f"finish {shlex.quote(one.path)} {shlex.quote(one.branch)} {one.commit} {'tag' if one.is_tag else 'branch'} &\n"
+        f"finish {shlex.quote(one.path)} {shlex.quote(one.branch)} {one.commit} {'tag' if one.is_tag else 'branch'}"
+        f" {_within(one, checkouts)} &\n"
         'started="$started $!"\n'
         for one in checkouts
     ]
@@ -206,6 +208,12 @@ async def push_workspace(caches: Caches, checkouts: Sequence[Checkout], shell: N
         ends[start] = f"finished\n{ends[start]}"
     await shell.run(f"{FINISH}{''.join(ends)}finished\n")
     return True
+
+
+def _within(outer: Checkout, checkouts: Sequence[Checkout]) -> str:
+    """What spares other repositories that are inside this one when it is cleaned."""
+    inner = (one.path.removeprefix(f"{outer.path}/") for one in checkouts if one.path.startswith(f"{outer.path}/"))
+    return shlex.join(word for path in inner for word in ("-e", f"/{path}"))
 
 
 async def _push(caches: Caches, checkout: Checkout, shell: NodeShell, room: asyncio.Semaphore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from headgate.results import Verdict
 from tasks.playbooks import run_build
 from tests.services.sshd import sshd_node
-from tests.services.workshop import PROJECT, Workshop
+from tests.services.workshop import PROJECT, Workshop, tasks
 
 pytestmark = pytest.mark.slow
 ASK = "git count-objects -v | sed -n '/^count/p; /^in-pack/p'; echo files= $(ls many | wc -l); git remote get-url origin"
@@ -33,3 +34,16 @@ async def test_what_the_images_cache_has_is_not_pushed_again(tmp_path: Path, pla
     assert 0 < sum(objects) < 10
     assert "files= 100" in said
     assert "file:///dev/null" in said
+
+
+async def test_a_repository_inside_another_ones_directory_is_spared_when_that_is_cleaned(tmp_path: Path) -> None:
+    workshop, inner = Workshop(tmp_path), f"{PROJECT}/deep"
+    with sshd_node(tmp_path) as server:
+        look = tasks("{shell: 'cat deep/a.txt; rm -f a.txt; ls', args: {chdir: '{{ zuul.project.src_dir }}'}}")
+        plan = await workshop.plan(run=look, nodes={"primary": server.node}, private_key=server.private_key)
+        await workshop.caches.fetch(inner, str(workshop.upstream.path))
+        (outer,) = plan.facts.projects
+        facts = dataclasses.replace(plan.facts, projects=(dataclasses.replace(outer, name=inner), outer))
+        for _ in range(2):  # the second time there is something to clean
+            outcome = await run_build(dataclasses.replace(plan, facts=facts))
+            assert outcome.verdict == Verdict("SUCCESS"), "\n".join(workshop.console(plan))
