@@ -26,8 +26,8 @@ from types import MappingProxyType
 import psutil
 
 from benchmarks.measuring import Bare, Meter
+from headgate.build_facts import BuildFacts, ItemChange, ProjectState
 from headgate.changes import Change
-from headgate.inventory import BuildFacts, ItemChange, ProjectState
 from headgate.jobs import FrozenJob, Nodeset, NodeUse, Playbook
 from tasks.git import Caches
 from tasks.playbooks import BuildPlan, run_build, sources_of

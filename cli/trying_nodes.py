@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headgate.inventory import BUILD, known_hosts
+from headgate.build_facts import BUILD
+from headgate.inventory import known_hosts
 from headgate.jobs import FrozenJob
 from headgate.problems import Problem
 from providers.base import DestroyFailed, LaunchFailed, Node, NodeSpec, Provider

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from headgate.inventory import ProjectState
+from headgate.build_facts import ProjectState
 from headgate.jobs import FrozenJob
 from headgate.records import Buildset
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from headgate.inventory import BUILD
+from headgate.build_facts import BUILD
 from tasks.account import Account
 from tasks.build_plan import BuildProblem
 from tasks.git import git_environment

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from headgate.inventory import BUILD
+from headgate.build_facts import BUILD
 from tasks.account import Account
 from tasks.build_plan import BuildPlan
 from tasks.build_sandboxes import accounts

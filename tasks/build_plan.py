@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
+from headgate.build_facts import BUILD, BuildFacts
 from headgate.configuration.roles import implicit_role_name
-from headgate.inventory import BUILD, BuildFacts, source_path
 from headgate.jobs import FrozenJob, Nodeset, Playbook, RoleSource
 from headgate.results import Played, Verdict, script
+from headgate.zuul_variables import source_path
 from providers.base import Node
 from tasks.account import Account, job_account
 from tasks.git import Caches

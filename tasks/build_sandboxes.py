@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from headgate.inventory import BUILD, source_path, workspace_path
+from headgate.build_facts import BUILD
+from headgate.zuul_variables import source_path, workspace_path
 from tasks.account import show
 from tasks.build_plan import BuildPlan, Source
 from tasks.outside import hosts_file

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
+from headgate.build_facts import BuildFacts, ItemChange
 from headgate.builds import beside, current
 from headgate.changes import Change
 from headgate.checkouts import checkout, project_states
-from headgate.inventory import BuildFacts, ItemChange
 from headgate.jobs import FrozenJob, JobGraph, Nodeset
 from headgate.problems import Problem
 from headgate.records import Build, Buildset, Item

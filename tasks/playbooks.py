@@ -25,9 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from headgate.inventory import RESULTS, checks_out, known_hosts
+from headgate.build_facts import RESULTS
+from headgate.inventory import known_hosts
 from headgate.jobs import Playbook
 from headgate.results import Outcome, Phase, Played, Said, following, is_watched, seconds_left, succeeded, verdict
+from headgate.zuul_variables import checks_out
 from providers.base import Node
 from tasks.account import give
 from tasks.agent import start_agent

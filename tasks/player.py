@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
-from headgate.inventory import BUILD, LOCALHOST, extra_variables, inventory, source_path, template_names, trusted_inventory, unsafe
+from headgate.build_facts import BUILD, LOCALHOST
+from headgate.inventory import extra_variables, inventory, template_names, trusted_inventory, unsafe
 from headgate.jobs import Playbook
 from headgate.results import Phase
+from headgate.zuul_variables import source_path
 from tasks.agent import SOCKET
 from tasks.build_plan import BuildPlan, Source, playbook_file, playbooks_of, role_paths
 from tasks.build_sandboxes import USER, Sandboxes, home_inside, local_homes

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headgate.build_facts import BuildFacts, ItemChange
 from headgate.changes import Change
 from headgate.checkouts import project_states
 from headgate.configuration import FreezeFailed, Layout, Ref, SourceFile, Tenant, TenantProject, config_paths, load_layout
 from headgate.configuration.problems import nearest
-from headgate.inventory import BuildFacts, ItemChange
 from headgate.jobs import FrozenJob, JobGraph, Nodeset, Playbook
 from headgate.problems import Problem
 from headgate.records import Buildset, FrozenProject

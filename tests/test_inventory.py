@@ -12,20 +12,12 @@ from typing import Any
 
 import pytest
 
+from headgate.build_facts import BuildFacts, ItemChange, ProjectState
 from headgate.changes import Change
-from headgate.inventory import (
-    BuildFacts,
-    ItemChange,
-    ProjectState,
-    checks_out,
-    inventory,
-    known_hosts,
-    source_path,
-    workspace_path,
-    zuul_variables,
-)
+from headgate.inventory import inventory, known_hosts
 from headgate.jobs import FrozenJob, GroupUse, Nodeset, NodeUse, Playbook, RoleSource
 from headgate.results import script
+from headgate.zuul_variables import checks_out, source_path, workspace_path, zuul_variables
 from providers.base import Node
 
 PLANS = Path(__file__).parent / "plans"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.inventory import ProjectState
+from headgate.build_facts import ProjectState
 from headgate.results import Outcome, Phase, Verdict
 from tasks.playbooks import Build, run_build
 from tasks.workspace import NodeUnreachable

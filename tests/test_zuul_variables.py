@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headgate.inventory import BuildFacts
+from headgate.build_facts import BuildFacts
 from headgate.results import Verdict
 from tasks.playbooks import run_build
 from tests.services.workshop import PROJECT, Workshop, tasks

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from headgate.build_facts import BuildFacts, ItemChange, ProjectState
 from headgate.changes import Change
-from headgate.inventory import BuildFacts, ItemChange, ProjectState
 from headgate.jobs import FrozenJob, GroupUse, Nodeset, NodeUse, Playbook, RoleSource
 from headgate.results import Outcome, Phase, Played, following
 from providers.base import Node
