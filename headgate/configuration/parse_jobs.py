@@ -89,10 +89,10 @@ def job_definition(conf: dict[str, Any], name: str, complaints: Complaints, in_p
     if "attribute-control" in conf:
         controls = conf["attribute-control"]
         job.final_attributes = frozenset(key.replace("-", "_") for key, control in controls.items() if control.get("final") is True)
-    if isinstance(paths := conf.get("preserve-home-paths"), list):
-        job.preserve_home_paths = tuple(paths)
-        for path in paths:
-            if posixpath.normpath(path) in UNSAFE_HOME_PATHS:
+    if "preserve-home-paths" in conf:
+        job.preserve_home_paths = tuple(posixpath.normpath(path) for path in as_list(conf["preserve-home-paths"]))
+        for path in job.preserve_home_paths:
+            if path in UNSAFE_HOME_PATHS:
                 raise Wrong(f'"{path}" may not be preserved between playbooks', ("preserve-home-paths",))
     return job
 

@@ -188,7 +188,7 @@ def job_attributes(names: Known, project: str) -> Makers:
         "hold-following-changes": lambda: choice([True, False]),
         "workspace-checkout": lambda: choice([True, False, "auto"]),
         "ansible-split-streams": lambda: choice([True, False]),
-        "preserve-home-paths": lambda: choice([[".cache"], [".cache", ".local/x"]]),
+        "preserve-home-paths": lambda: choice([".cache", [".cache"], [".cache", "./.local/x"]]),
         "image-build-name": lambda: choice(["image1", "image1", "image3"]),
         "override-branch": lambda: choice(["stable", "devel"]),
         "success-message": lambda: "well done",
