@@ -260,3 +260,15 @@ def test_depends_on_counts_at_the_start_of_a_line_in_any_case() -> None:
     message = "Subject\n\nDepends-On: a\nDEPENDS-ON:b  \r\n Depends-On: no\nSee Depends-On: no\nDepends-On:\ndepends-on: a\nDepends-On: c d"
     assert addresses_in(message) == ("a", "b", "c d")
     assert addresses_in("Depends-On:" + " " * 1_000_000 + "x\n") == ("x",)
+
+
+async def test_changes_that_come_to_need_each_other_are_read_as_they_are_now(one: Place, readings: Readings) -> None:
+    first = one.push("The first")
+    await readings.read(one.key(first), search=True)
+    second = one.push(f"The second\n\nDepends-On: one:{first}")
+    await readings.read(one.key(second), search=True)
+    readings.forget(())
+    one.push(f"The first\n\nDepends-On: one:{second}", amends=first)
+    await readings.read(one.key(first, 2), search=True)
+    assert readings.said_needs(one.key(first, 2)) == (one.key(second),)
+    assert readings.said_needs(one.key(second)) == (one.key(first, 2),)
