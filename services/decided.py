@@ -116,6 +116,7 @@ class Decided:
         facts = self._turning.facts[tenant]
         changes = [facts.known(key).change for key in (*wanted.ahead, *wanted.changes)]
         part = any(facts.change_takes_part(key, pipeline) for key in wanted.changes)
+        part = part or any(change.is_ref and not change.branch for change in changes)  # which branches have a tag is in the repository
         if wanted.live and not part and not any(self._may_configure(tenant, change) for change in changes):
             # nothing under test can make it take part: no need to merge anything to know that no job runs
             self._turning.ask(tenant, pipeline, Prepared(wanted.buildset, JobGraph(), False))

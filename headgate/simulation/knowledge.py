@@ -20,10 +20,12 @@ class Reading:
         self.gerrit = gerrit
         self.numbers = names
         self.cache: dict[Key, Known] = {}
+        self.containing: dict[Key, tuple[str, ...]] = {}
 
-    def keep_ref(self, change: Change) -> Key:
-        """A branch or tag: all there is to know of it was in its event."""
+    def keep_ref(self, change: Change, containing: tuple[str, ...] = ()) -> Key:
+        """A branch or tag: all there is to know of it was in its event; and which branches have a tag."""
         self.cache[change.key] = Known(change)
+        self.containing[change.key] = containing
         return change.key
 
     def review(self, key: Key) -> Review:

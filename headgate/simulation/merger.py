@@ -37,7 +37,7 @@ class Merger:
         merged = self._merged((*wanted.ahead, *wanted.changes), facts)
         heads = merged if merged is not None else self.base
         self.worlds[wanted.buildset] = heads
-        refs = tuple(_ref(key, facts) for key in wanted.changes)
+        refs = tuple(replace(_ref(key, facts), containing_branches=self.reading.containing.get(key, ())) for key in wanted.changes)
         if merged is None:
             return replace(self._in_conflict(wanted, refs, pipeline, facts), warnings=(self._culprit(wanted, facts),))
         before = self._layout_ahead(wanted, pipeline, facts, heads)

@@ -54,11 +54,11 @@ class Play:
         )
         self.scheduler.hear(event, review.key)
 
-    def tell_ref(self, event: Event) -> None:
-        """Something happened to a branch or tag."""
+    def tell_ref(self, event: Event, containing: tuple[str, ...] = ()) -> None:
+        """Something happened to a branch or tag; `containing` are the branches that have the tag."""
         change = replace(change_of_ref(event), connection=CONNECTION)
         self.gerrit.refs[change.number] = f"{event.project} {event.ref}"
-        self.scheduler.turning.hear(event, self.scheduler.reading.keep_ref(change))
+        self.scheduler.turning.hear(event, self.scheduler.reading.keep_ref(change, containing))
 
     def settle(self) -> None:
         self.scheduler.settle(self.now)
@@ -222,7 +222,8 @@ def _ref(play: Play, step: Step) -> None:
         repositories.heads.setdefault(place, repositories.head(place))
     new = NOWHERE if step.get("deleted") else repositories.name(repositories.head(place))
     play.events += 1
-    play.tell_ref(Event(f"event-{play.events}", CONNECTION, "ref-updated", play.now, project, branch, ref, new_commit=new))
+    moved = Event(f"event-{play.events}", CONNECTION, "ref-updated", play.now, project, branch, ref, new_commit=new)
+    play.tell_ref(moved, () if branch else (place[1],))
 
 
 def _snapshot(play: Play, step: Step) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.simulation import BadScenario
-from tests.gating.story import PIPELINES, Story, setting_of
+from headgate.configuration import SourceFile, load_layout, parse_tenants
+from headgate.simulation import BadScenario, Setting
+from tests.gating.story import HOST, PIPELINES, Story, setting_of
 
 CONFIG = (
     PIPELINES
@@ -91,3 +92,20 @@ def test_timers_fire_once_for_the_time_that_has_passed_and_not_while_the_branch_
 def test_ref_that_is_neither_branch_nor_tag_is_refused_in_a_sentence() -> None:
     with pytest.raises(BadScenario, match='"master" begins with neither refs/heads/ nor refs/tags/'):
         a_story().do("ref", project="nova", ref="master")
+
+
+def test_tag_of_a_project_with_several_branches_runs_what_the_branch_that_has_it_says() -> None:
+    config = PIPELINES + CONFIG[len(PIPELINES) :].partition("- project:")[0]
+    (tenant,) = parse_tenants("- tenant: {name: t, source: {gerrit: {config-projects: [config], untrusted-projects: [nova]}}}")
+    own = {
+        "master": "- project: {release: {jobs: [publish]}}",
+        "stable": "- project: {release: {jobs: [lint]}}",
+    }
+    files = [SourceFile(f"{HOST}/nova", branch, "zuul.yaml", text) for branch, text in own.items()]
+    layout = load_layout(
+        tenant, [SourceFile(f"{HOST}/config", "master", "zuul.yaml", config), *files], {"gerrit": HOST}, {f"{HOST}/nova": tuple(own)}
+    )
+    trees = {f"{HOST}/nova": {branch: {"zuul.yaml": text} for branch, text in own.items()}}
+    story = Story(Setting({"t": layout}, {**trees, f"{HOST}/config": {"master": {"zuul.yaml": config}}}))
+    story.do("ref", project="nova", ref="refs/tags/1.0", branch="stable")
+    assert story.running() == ["lint on nova refs/tags/1.0"]
