@@ -13,6 +13,7 @@ from headgate.configuration.files import rank
 from headgate.configuration.problems import Problem as ConfigurationError
 from headgate.frozen_secrets import frozen_secrets
 from headgate.gating.knowledge import takes_part
+from headgate.gating.primaries import led_by
 from headgate.jobs import JobGraph
 from headgate.problems import Problem
 from headgate.records import Buildset, FileComment, FrozenProject, Item
@@ -194,9 +195,13 @@ class Freezing:
         if not part or self._item.ahead_only or any(self._touches_configuration(change) for change in self._buildset.changes):
             return found
         try:
-            return replace(found, graph=self._base.freeze(refs, self._item.pipeline, ahead=self._base))
+            return replace(found, graph=self._led(self._base.freeze(refs, self._item.pipeline, ahead=self._base)))
         except FreezeFailed:
             return found
+
+    def _led(self, graph: JobGraph) -> JobGraph:
+        """A job that stands for several changes is led by the one that brought the item in, as in the rules: builds are named by it."""
+        return led_by(graph, [change.key for change in self._buildset.changes], self._item.change.key)
 
     def _touches_configuration(self, change: Change) -> bool:
         known = self._base.projects.by_canonical.get(self._this.canonical(change))
@@ -249,7 +254,7 @@ class Freezing:
 
     async def _frozen(self, layout: Layout, before: Layout, refs: tuple[Ref, ...], part: bool) -> Buildset:
         try:
-            graph = layout.freeze(refs, self._item.pipeline, ahead=before)
+            graph = self._led(layout.freeze(refs, self._item.pipeline, ahead=before))
         except FreezeFailed as failed:
             return replace(self._buildset, problem=CONFIG_ERROR, messages=(f"Unable to freeze job graph: {failed}",), takes_part=part)
         projects = await self._projects(layout, graph)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from headgate.gating.state import Item
+from headgate.gating.state import Item, Key
 from headgate.jobs import FrozenJob, JobGraph
 
 
@@ -15,10 +16,14 @@ def with_primary(graph: JobGraph, position: int | None) -> JobGraph:
     return JobGraph(tuple(sorted((_led(job, position) for job in graph.jobs), key=lambda job: job.changes[0])), graph.fail_fast)
 
 
+def led_by(graph: JobGraph, changes: Sequence[Key], leader: Key | None) -> JobGraph:
+    """The same for the `leader` of an item's changes, if it is one of them."""
+    return with_primary(graph, changes.index(leader) if leader in changes else None)
+
+
 def with_graph(item: Item, graph: JobGraph | None) -> Item:
     """The item with its job graph, jobs that stand for several changes led by the one that brought the item in."""
-    position = item.changes.index(item.event_change) if item.event_change in item.changes else None
-    led = with_primary(graph, position) if graph is not None else None
+    led = led_by(graph, item.changes, item.event_change) if graph is not None else None
     return replace(item, buildset=replace(item.buildset, graph=led))
 
 
