@@ -10,7 +10,7 @@ from headgate.refs import NOWHERE
 from tests.services.installation import Installation, project_stanza
 from tests.services.until import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 PIPELINES = """\
 - pipeline:
@@ -126,6 +126,7 @@ async def test_change_that_gerrit_refuses_to_submit_is_told_so_and_those_behind_
     assert found["result"] == "MERGE_FAILURE"
 
 
+@pytest.mark.long
 async def test_branches_with_queues_of_their_own_do_not_wait_for_each_other(ci: Installation) -> None:
     (stanza,) = yaml.safe_load(project_stanza(["noop"], gate=["waits"]))
     stanza["project"]["queue"] = "branches"

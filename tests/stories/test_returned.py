@@ -79,7 +79,6 @@ def remark(path: str) -> str:
     return play({"zuul_return": {"data": {"zuul": {"file_comments": {path: [{"line": 1, "message": "seen"}]}}}}})
 
 
-@pytest.mark.long
 async def test_what_jobs_return_about_changes_that_need_each_other_is_said_on_the_change_that_it_is_about(ci: Installation) -> None:
     jobs = "".join(f"- job: {{name: look-at-{name}, run: playbooks/{name}.yaml, files: {name}}}\n" for name in "ab")
     (stanza,) = yaml.safe_load(project_stanza(["look-at-a", "look-at-b"]))
