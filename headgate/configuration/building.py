@@ -48,9 +48,8 @@ class Builder:
                     self._replace((name, branch), found)
             if project.read_for_another:
                 self._replace((name, project.settings.load_branch), grouped.get((name, project.settings.load_branch), []))
-        for name, shadowed in self.state.projects.unknown_shadows:
-            message = f'no project "{shadowed}" in this tenant, which it shall shadow'
-            unknown = Problem("error", "Project Not Found", message, name, (), "", key="shadow")
+        for name, wrong in self.state.projects.unknown_shadows:
+            unknown = Problem("error", wrong.name, str(wrong), name, (), "", key="shadow")
             self.notes.note("file", (self.binder.positions[name], "", ""), [unknown])
         self._settle_names()
         self.state.settle()

@@ -76,7 +76,8 @@ class Projects:
     by_name: dict[str, list[str]] = field(default_factory=dict)
     hostnames: set[str] = field(default_factory=set)
     shadows: dict[str, frozenset[str]] = field(default_factory=dict)
-    unknown_shadows: list[tuple[str, str]] = field(default_factory=list)
+    unknown_shadows: list[tuple[str, Wrong]] = field(default_factory=list)
+    """Projects that shall shadow what there is not, or what several are called, and what to say of it."""
 
     @classmethod
     def of(
@@ -106,9 +107,12 @@ class Projects:
         for name, project in projects.by_canonical.items():
             found: set[str] = set()
             for shadowed in project.settings.shadow:
-                resolved = projects.find(shadowed)
-                if resolved is None:
-                    projects.unknown_shadows.append((name, shadowed))
+                try:
+                    resolved = projects.find(shadowed)
+                    if resolved is None:
+                        raise Wrong(f'no project "{shadowed}" in this tenant, which it shall shadow', ("shadow",), "Project Not Found")
+                except Wrong as wrong:
+                    projects.unknown_shadows.append((name, wrong))
                     found = {each for each in project.settings.shadow if each in projects.by_canonical}
                     break
                 found.add(resolved)

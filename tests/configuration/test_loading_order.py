@@ -49,6 +49,14 @@ def test_fault_of_an_inline_alternative_has_its_name_once_an_inline_nodeset_was_
     assert [problem.name for problem in layout.errors] == [name]
 
 
+def test_shadow_of_a_name_that_two_projects_have_is_an_error() -> None:
+    projects = "{gerrit: {config-projects: [config: {shadow: twin}], untrusted-projects: [twin]}, github: {untrusted-projects: [twin]}}"
+    (tenant,) = parse_tenants(f"- tenant: {{name: example, source: {projects}}}")
+    (problem,) = load_layout(tenant, [], {"gerrit": HOST, "github": "github.com"}, {}).errors
+    assert (problem.name, problem.key) == ("Unknown", "shadow")
+    assert '"twin" is ambiguous' in problem.message
+
+
 def test_proposed_file_is_read_without_what_was_read_before() -> None:
     layout = load(project=INLINE).with_files([SourceFile(OTHER, "master", "zuul.yaml", FAULTY), SourceFile(PROJECT, "master", "x", "")])
     assert [problem.name for problem in layout.errors] == ["Unknown"]
