@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.cloud, pytest.mark.long]
 KILLS = int(os.environ.get("HEADGATE_KILLS", "6"))
 SEED = int(os.environ.get("HEADGATE_SEED", "6"))
 """Of what the cloud fails in."""
-STEPS = 8
-"""Requests to Nova within which a launch and the end of the one before it lie."""
+STEPS = 20
+"""Requests to Nova within which a new worker finds its way, looks at what there is, launches, and ends what is left."""
 AT_ONCE = 3
 """Changes under test; each wants two nodes."""
 GIVE_UP = 20.0
