@@ -59,7 +59,7 @@ async def test_nothing_of_a_job_is_root_outside_its_sandbox(workshop: Workshop) 
         nodes={"primary": workshop.local_node()},
     )
     running = asyncio.create_task(run_build(plan))
-    await until_running("job-4321.95")
+    await until_running("job-4321.95 4321.95")
     owner = {Path(f"/proc/{process}").stat().st_uid for process in processes("job-4321.95 4321.95")}
     assert owner == {os.getuid() or pwd.getpwnam("nobody").pw_uid}
     assert Path(plan.nodes["primary"].home, "made").stat().st_uid in owner
