@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from headgate.configuration.definitions import Secret
-from headgate.configuration.documents import Encrypted, Unsafe
+from headgate.configuration.documents import Encrypted
 from headgate.configuration.encryption import BadKey, decrypt
 from headgate.configuration.layout import Layout
 from headgate.jobs import FrozenJob, JobGraph, Playbook, SecretUse
@@ -44,8 +44,6 @@ def frozen_secrets(graph: JobGraph, layout: Layout) -> dict[str, Any]:
 def _as_json(value: Any) -> Any:
     if isinstance(value, Encrypted):
         return {ENCRYPTED: [base64.b64encode(chunk).decode() for chunk in value.chunks]}
-    if isinstance(value, Unsafe):
-        return value.value
     if isinstance(value, Mapping):
         return {str(name): _as_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):

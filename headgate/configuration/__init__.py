@@ -35,7 +35,7 @@ are the rest. `freeze` raises `FreezeFailed`, one sentence, for what makes a bui
 """
 
 from headgate.configuration.definitions import Queue, Secret
-from headgate.configuration.document_values import Encrypted, Unsafe
+from headgate.configuration.document_values import Encrypted
 from headgate.configuration.files import RemovedFile, SourceFile, config_paths
 from headgate.configuration.freezing import FreezeFailed
 from headgate.configuration.layout import Layout, load_layout
@@ -67,7 +67,6 @@ __all__ = [
     "TenantFile",
     "TenantProject",
     "Trigger",
-    "Unsafe",
     "config_paths",
     "load_layout",
     "parse_tenant_file",

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from headgate.configuration.document_values import Encrypted, Override, Unsafe
+from headgate.configuration.document_values import Encrypted, Override
 from headgate.configuration.layout import Layout
 from headgate.configuration.problems import Problem
 from headgate.jobs import FrozenJob, JobGraph, Nodeset, Playbook
@@ -20,7 +20,7 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     if isinstance(value, (datetime.date, datetime.datetime)):
         return value.isoformat()
-    if isinstance(value, (Override, Unsafe)):
+    if isinstance(value, Override):
         return plain(value.value)
     if isinstance(value, Encrypted):
         return "ENCRYPTED"

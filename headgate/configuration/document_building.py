@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from headgate.configuration.document_values import BadDocument, Encrypted, Override, Unsafe
+from headgate.configuration.document_values import BadDocument, Encrypted, Override
 
 MOST_CHARACTERS = 1_500_000
 MOST_DEPTH = 60
@@ -17,6 +17,7 @@ MOST_VALUES = 500_000
 
 _STR = "tag:yaml.org,2002:str"
 _MAP = "tag:yaml.org,2002:map"
+UNSAFE = "!unsafe"
 _SEQ = "tag:yaml.org,2002:seq"
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -150,8 +151,6 @@ class ValueBuilder:
             return self._override_scalar(node)
         if node.tag == "!encrypted/pkcs1-oaep":
             return Encrypted((_decoded(node),))
-        if node.tag == "!unsafe":
-            return Unsafe(node.value)
         return self._standard(node)
 
     def _override_scalar(self, node: yaml.ScalarNode) -> Override:
@@ -173,6 +172,11 @@ class ValueBuilder:
         try:
             return self.scalars.construct_object(node, deep=True)
         except yaml.MarkedYAMLError as wrong:
+            if node.tag == UNSAFE:
+                # Zuul's loader (14.3, `zuul.lib.yamlutil`) knows the tag in what it writes for Ansible only
+                raise _bad(
+                    f"{UNSAFE} is Ansible's: it stands in playbooks and vars files, a value here is written without it", node
+                ) from wrong
             raise _from_yaml(wrong) from wrong
         except (ValueError, TypeError, OverflowError, RecursionError, AttributeError, KeyError, IndexError) as wrong:
             raise _bad(f"{getattr(node, 'value', '')!s:.60} is not a value of YAML type {node.tag}: {wrong}", node) from wrong

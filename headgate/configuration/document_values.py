@@ -33,13 +33,6 @@ class Encrypted:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsafe:
-    """A string under `!unsafe`: Ansible must not template it."""
-
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
 class Stanza:
     """One item of a configuration file: `kind` is its only key, `line` (from 1) where it starts, `index` its place in the list."""
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from headgate.configuration.document_building import ValueBuilder, compose
-from headgate.configuration.document_values import BadDocument, Encrypted, Override, Stanza, Unsafe, kind_of
+from headgate.configuration.document_values import BadDocument, Encrypted, Override, Stanza, kind_of
 from headgate.configuration.problems import nearest
 
-__all__ = ["BadDocument", "Encrypted", "Override", "Place", "Stanza", "Unsafe", "kind_of", "load", "locate", "read"]
+__all__ = ["BadDocument", "Encrypted", "Override", "Place", "Stanza", "kind_of", "load", "locate", "read"]
 
 
 def load(text: str) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from deployments.reviews import LocalReviews, git
-from tests.services.installation import FINAL, Installation
+from tests.services.installation import FINAL, HEADGATE, Installation
 from tests.services.sshd import free_port
 from tests.services.until import until
 
@@ -37,6 +37,7 @@ PLAYBOOK = """\
 class ImageBuilder(Installation):
     def __init__(self, directory: Path, providers: Sequence[dict[str, Any]], label: str) -> None:
         self.directory, self.process, self._said_before, self.prefect_auth = directory, None, 0, None
+        self.program = [HEADGATE]
         directory.mkdir(parents=True)
         port = free_port()
         self.output = directory / "output"
