@@ -47,10 +47,15 @@ def check_provider(state: LayoutState, provider: Provider) -> None:
         raise Wrong(f'the connection "{connection}" is to {driver}, which provides no nodes', ("section",))
 
 
+SAYING = {**{kind: kind for kind in PROVIDER_DRIVERS}, "kube": "kubernetes", "k8s": "kubernetes"}
+"""What a connection's name says of its kind, where nobody tells: a part of the name, and the kind."""
+
+
 def _driver(connection: str, drivers: Mapping[str, str]) -> str | None:
     """The kind of a connection, as told or as its name says, `None` if neither."""
     told = drivers.get(connection)
-    return told or next((kind for kind in PROVIDER_DRIVERS if kind in connection), None) or driver_of(connection, drivers)
+    said = next((kind for part, kind in SAYING.items() if part in connection), None)
+    return told or said or driver_of(connection, drivers)
 
 
 def _sections(state: LayoutState, provider: Provider) -> list[Section]:

@@ -55,6 +55,7 @@ def test_broken_references_are_said(found: str, instead: str, sentence: str) -> 
             "the openstack provider's region must be a string, found the number 5",
         ),
         ("connection: openstack", "connection: aws", '"flavor-name" is not allowed here'),
+        ("connection: openstack", "connection: my-kube", '"flavor-name" is not allowed here'),
         ("connection: openstack", "connection: openstack\n    label-defaults: {az: [a]}", "label-defaults az must be a string"),
         ("connection: openstack", "connection: gerrit", "which provides no nodes"),
         ("flavors: [{name: small, flavor-name: m1.small}]", "flavors: []", 'the flavor "small" of the label "noble-small" is not among'),
