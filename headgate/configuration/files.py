@@ -94,6 +94,8 @@ SHAPES: dict[str, Shape] = {
 MOST_REMEMBERED = 4_000_000
 """Characters of texts after which those not asked for since are forgotten. A character costs about 75 bytes once parsed, and up to
 twice as many are held; texts that a layout holds are not parsed again whatever is forgotten here."""
+SHORTEST = 500
+"""Characters that the shortest text counts for: what it is parsed to has a size of its own."""
 
 
 class _Memory:
@@ -108,7 +110,7 @@ class _Memory:
         if self.characters > MOST_REMEMBERED:
             self.young, self.old, self.characters = {}, self.young, 0
         self.young[text] = parsed
-        self.characters += len(text)
+        self.characters += max(len(text), SHORTEST)
         return parsed
 
 
