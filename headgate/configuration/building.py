@@ -85,7 +85,7 @@ class Builder:
         known = self.state.known(project)
         read, left_out = read_and_left_out(known.settings, files)
         found = [syntax for file in read for syntax in syntax_problems(file)]
-        self._note_inline_nodesets(files)
+        self._note_inline_nodesets(files, [])
         for file in left_out:
             found += [*syntax_problems(file), left_out_problem(file, read[0].path)]
         self.notes.note("file", (self.binder.positions[project], branch, ""), found)
@@ -95,7 +95,7 @@ class Builder:
         project = self.state.known(key[0])
         former = {bound.file: bound for bound in self.state.files.get(key) or () if bound.counts}
         bounds, problems = self.binder.branch(project, key[1], files, former, self.inline_nodesets)
-        self._note_inline_nodesets(files)
+        self._note_inline_nodesets(files, bounds)
         self.notes.note("file", (self.binder.positions[key[0]], key[1], ""), problems)
         self.state.files.put(key, bounds)
         kept = {id(bound) for bound in bounds}
@@ -107,8 +107,10 @@ class Builder:
             if bound.counts and id(bound) not in known:
                 self._touch(bound, removed=False)
 
-    def _note_inline_nodesets(self, files: list[SourceFile]) -> None:
-        self.inline_nodesets = self.inline_nodesets or any(parse_text(file.text).inline_nodesets for file in files)
+    def _note_inline_nodesets(self, files: list[SourceFile], bounds: list[Bound]) -> None:
+        """Files that are bound are not parsed for it again."""
+        held = {bound.file: bound.parsed for bound in bounds}
+        self.inline_nodesets = self.inline_nodesets or any((held.get(file) or parse_text(file.text)).inline_nodesets for file in files)
 
     def _touch(self, bound: Bound, removed: bool) -> None:
         for variant in bound.variants:

@@ -21,6 +21,8 @@ _KINDS = ("image", "flavor", "label")
 Settings = dict[str, Any]
 MOST_SECTIONS = 50
 """Levels of sections: more only hostile files have."""
+SAYING = {**{kind: kind for kind in PROVIDER_DRIVERS}, "kube": "kubernetes", "k8s": "kubernetes"}
+"""What a connection's name says of its kind, where nobody tells: a part of the name, and the kind."""
 
 
 def check_provider(state: LayoutState, provider: Provider) -> None:
@@ -45,10 +47,6 @@ def check_provider(state: LayoutState, provider: Provider) -> None:
             raise Wrong(f"its settings cannot be merged with those of its sections: {wrong}") from wrong
     elif driver:
         raise Wrong(f'the connection "{connection}" is to {driver}, which provides no nodes', ("section",))
-
-
-SAYING = {**{kind: kind for kind in PROVIDER_DRIVERS}, "kube": "kubernetes", "k8s": "kubernetes"}
-"""What a connection's name says of its kind, where nobody tells: a part of the name, and the kind."""
 
 
 def _driver(connection: str, drivers: Mapping[str, str]) -> str | None:

@@ -17,9 +17,9 @@ MOST_VALUES = 500_000
 
 _STR = "tag:yaml.org,2002:str"
 _MAP = "tag:yaml.org,2002:map"
-UNSAFE = "!unsafe"
 _SEQ = "tag:yaml.org,2002:seq"
 _MERGE = "tag:yaml.org,2002:merge"
+UNSAFE = "!unsafe"
 
 
 _RESOLVER = yaml.resolver.Resolver()
