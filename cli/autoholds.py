@@ -12,10 +12,8 @@ import typer
 
 from cli.nodes import Json, ask_store, show
 from cli.options import CONFIG, ConfigOption
-from cli.queues import one_of
-from headgate.configuration import Layout
+from cli.queues import known_project, one_of
 from headgate.configuration.problems import nearest
-from headgate.configuration.stanza import Wrong
 from headgate.problems import Problem
 from headgate.settings import Settings
 from tasks.installation import database_url
@@ -55,20 +53,6 @@ async def open_tenants(settings: Settings) -> AsyncIterator[Tenants]:
         await asyncio.gather(*(connection.close() for connection in connections.values()))
 
 
-def known_project(layout: Layout, project: str, job: str) -> str:
-    """The project as its changes have it, however it was called. Raises `Problem` when the tenant has no such project or job."""
-    tenant, projects = layout.tenant.name, layout.projects
-    try:
-        canonical = projects.find(project)
-    except Wrong as ambiguous:
-        raise Problem(f"In tenant {tenant} {ambiguous}.") from None
-    if canonical is None:
-        raise Problem(f'Tenant {tenant} has no project "{project}"{nearest(project, projects.by_name) or "."}')
-    if job not in layout.state.jobs:
-        raise Problem(f'Tenant {tenant} has no job "{job}"{nearest(job, layout.state.jobs) or "."}')
-    return projects.by_canonical[canonical].name
-
-
 @group.command("add")
 def add_autohold(
     tenant: Annotated[str, typer.Option(help="The tenant.")],
@@ -90,7 +74,10 @@ def add_autohold(
 
         async with open_tenants(settings) as tenants:
             name = one_of(tenant, "tenant", [each.name for each in tenants.tenants()])
-            theirs = known_project(await tenants.layout(name), project, job)
+            layout = await tenants.layout(name)
+            theirs = known_project(layout, project).name
+            if job not in layout.state.jobs:
+                raise Problem(f'Tenant {name} has no job "{job}"{nearest(job, layout.state.jobs) or "."}')
         now = datetime.now(UTC)
         expires = now + timedelta(hours=expires_hours) if expires_hours else None
         seconds = int(hold_hours * 3600) or settings.max_hold_age

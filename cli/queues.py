@@ -14,6 +14,7 @@ import typer
 from cli.options import CONFIG, ConfigOption
 from headgate.changes import Change, Event
 from headgate.configuration.problems import nearest
+from headgate.configuration.stanza import Wrong
 from headgate.problems import Problem
 from headgate.records import Command, CommandKind
 from headgate.refs import change_of_ref
@@ -79,8 +80,7 @@ async def _key(runtime: Runtime, connection: str, text: str) -> tuple[str, int, 
 
 def _ask(kind: CommandKind, changes: list[str], pipeline: str, tenant: str, connection: str, config: Any, reason: str = "") -> None:
     async def ask(runtime: Runtime) -> str:
-        layout = await _layout(runtime, tenant)
-        name = one_of(pipeline, "pipeline", list(layout.pipelines))
+        layout, name = await _place(runtime, tenant, pipeline)
         server = one_of(connection, "connection", list(runtime.connections))
         keys = tuple([await _key(runtime, server, text) for text in changes])
         return await _outcome(runtime, layout.tenant.name, name, kind, keys, reason)
@@ -88,8 +88,10 @@ def _ask(kind: CommandKind, changes: list[str], pipeline: str, tenant: str, conn
     typer.echo(f"{kind.value} {' '.join(changes)}: {_with_runtime(config, ask)}.")
 
 
-async def _layout(runtime: Runtime, tenant: str) -> Layout:
-    return await runtime.tenants.layout(one_of(tenant, "tenant", [each.name for each in runtime.tenants.tenants()]))
+async def _place(runtime: Runtime, tenant: str, pipeline: str) -> tuple[Layout, str]:
+    """The tenant's layout and the name of the pipeline."""
+    layout = await runtime.tenants.layout(one_of(tenant, "tenant", [each.name for each in runtime.tenants.tenants()]))
+    return layout, one_of(pipeline, "pipeline", list(layout.pipelines))
 
 
 async def _outcome(
@@ -146,17 +148,16 @@ def enqueue_ref(
     """Put a branch or tag into a pipeline, as if it had just moved."""
 
     async def ask(runtime: Runtime) -> str:
-        layout = await _layout(runtime, tenant)
-        name = one_of(pipeline, "pipeline", list(layout.pipelines))
-        known = _project(layout, project)
-        branch = _whole(ref).removeprefix("refs/heads/") if _whole(ref).startswith("refs/heads/") else ""
+        layout, name = await _place(runtime, tenant, pipeline)
+        known, whole = known_project(layout, project), _whole(ref)
+        branch = whole.removeprefix("refs/heads/") if whole.startswith("refs/heads/") else ""
         commit = newrev
         if branch and not commit:
             branches = await runtime.connections[known.settings.connection].branches(known.name)
             if branch not in branches:
                 raise Problem(f"There is no branch {branch} of {project}; there is {', '.join(sorted(branches))}.")
             commit = branches[branch]
-        moved = Event("", known.settings.connection, "ref-updated", datetime.now(UTC), known.name, branch, _whole(ref),
+        moved = Event("", known.settings.connection, "ref-updated", datetime.now(UTC), known.name, branch, whole,
                       old_commit=oldrev, new_commit=commit)  # fmt: skip
         change = change_of_ref(moved)
         return await _outcome(runtime, layout.tenant.name, name, CommandKind.ENQUEUE, (change.key,), refs=(change,))
@@ -175,26 +176,27 @@ def dequeue_ref(
     """Take a branch or tag out of a pipeline; its jobs stop."""
 
     async def ask(runtime: Runtime) -> str:
-        layout = await _layout(runtime, tenant)
-        name = one_of(pipeline, "pipeline", list(layout.pipelines))
-        canonical = _project(layout, project).canonical
+        layout, name = await _place(runtime, tenant, pipeline)
+        canonical, whole = known_project(layout, project).canonical, _whole(ref)
         items = [item for item in await runtime.store.live_items() if (item.tenant, item.pipeline) == (layout.tenant.name, name)]
-        keys = [
-            each.key for item in items for each in item.changes if item.project == canonical and each.is_ref and each.ref == _whole(ref)
-        ]
+        keys = [each.key for item in items for each in item.changes if item.project == canonical and each.is_ref and each.ref == whole]
         if not keys:
-            raise Problem(f"{project} {_whole(ref)} is not in {name}.")
+            raise Problem(f"{project} {whole} is not in {name}.")
         return await _outcome(runtime, layout.tenant.name, name, CommandKind.DEQUEUE, tuple(keys), reason)
 
     typer.echo(f"dequeue {project} {ref}: {_with_runtime(config, ask)}.")
 
 
-def _project(layout: Layout, name: str) -> Known:
-    names = [known.name for known in layout.projects.by_canonical.values()]
-    for known in layout.projects.by_canonical.values():
-        if name in (known.name, known.canonical):
-            return known
-    raise Problem(f"Tenant {layout.tenant.name} has no project {name}{nearest(name, names) or '.'}")
+def known_project(layout: Layout, name: str) -> Known:
+    """The project, however it was called. Raises `Problem` for an unknown or ambiguous name."""
+    tenant, projects = layout.tenant.name, layout.projects
+    try:
+        canonical = projects.find(name)
+    except Wrong as ambiguous:
+        raise Problem(f"In tenant {tenant} {ambiguous}.") from None
+    if canonical is None:
+        raise Problem(f'Tenant {tenant} has no project "{name}"{nearest(name, projects.by_name) or "."}')
+    return projects.by_canonical[canonical]
 
 
 def _whole(ref: str) -> str:
