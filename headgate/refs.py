@@ -37,6 +37,11 @@ def change_of_ref(event: Event) -> Change:
     )
 
 
+def is_ref(key: tuple[str, int, int]) -> bool:
+    """Is that the key of a branch or tag, and not of a review? A review's patchsets begin at 1."""
+    return key[2] == 0
+
+
 def is_deleted(change: Change) -> bool:
     """Was the ref deleted? There is nothing to check out then: jobs that want to know run on the project's default branch."""
     return change.is_ref and change.commit == NOWHERE

@@ -12,6 +12,7 @@ from headgate.gating import Key
 from headgate.gating.announcing import ZUUL
 from headgate.gating.knowledge import Knowledge
 from headgate.gating.turning import Turning
+from headgate.refs import is_ref
 from tasks.readings import Readings
 from tasks.runtime import Runtime
 
@@ -65,7 +66,7 @@ class Known:
 
     async def read(self, key: Key) -> None:
         """Read a change anew, with what it depends on. Raises `LookupError` when it is gone, `ConnectionProblem`, `TooManyLinks`."""
-        if key[2] == 0:
+        if is_ref(key):
             return  # a branch or tag: all there is to know of it was in its event
         topics, gates = (any(each) for each in zip(*self._links.values(), strict=True)) if self._links else (False, False)
         await self.readings.read(key, topics=topics, search=gates)

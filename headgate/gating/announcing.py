@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from headgate.gating.happenings import Announce
 from headgate.gating.state import Key
 from headgate.gating.work import Work
+from headgate.refs import is_ref
 
 ZUUL = "zuul"
 """The connection of pipelines' own events."""
@@ -22,5 +23,5 @@ def announce(work: Work, type: str, changes: Iterable[Key]) -> None:
             if trigger.connection != ZUUL or not any(pattern.match(type) for pattern in trigger.event):
                 continue
             if type == MERGED or not trigger.pipeline or any(pattern.match(here) for pattern in trigger.pipeline):
-                work.act(Announce(type, here, change) for change in changes if change[2] > 0)
+                work.act(Announce(type, here, change) for change in changes if not is_ref(change))
                 return

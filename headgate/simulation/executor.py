@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from headgate.gating import Key, StartBuild
+from headgate.refs import is_ref
 
 
 @dataclass(slots=True)
@@ -69,4 +70,4 @@ class Executor:
 
     @staticmethod
     def _order(running: Running) -> tuple[int, str, tuple[Key, ...]]:
-        return sum(key[2] > 0 for key in running.tested), running.job, running.tested
+        return sum(not is_ref(key) for key in running.tested), running.job, running.tested

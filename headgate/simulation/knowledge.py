@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from headgate.changes import Change
 from headgate.gating import Key, Known
+from headgate.refs import is_ref
 from headgate.simulation.gerrit import HOSTNAME, Gerrit, Review
 
 
@@ -37,11 +38,11 @@ class Reading:
         return self.cache[key]
 
     def project(self, key: Key) -> str:
-        return f"{HOSTNAME}/{self.cache[key].change.project if key[2] == 0 else self.review(key).project}"
+        return f"{HOSTNAME}/{self.cache[key].change.project if is_ref(key) else self.review(key).project}"
 
     def read(self, key: Key) -> None:
         """Read a patchset again, and whatever it leads to that was never read. What a closed change is linked to is not asked any more."""
-        if key[2] == 0:
+        if is_ref(key):
             return
         review = self.review(key)
         change = review.as_change(key[2])
@@ -62,7 +63,7 @@ class Reading:
     def said_needs(self, key: Key) -> list[Key]:
         """What a change's message says it depends on, as far as there are such changes, at their current patchsets."""
         found: list[Key] = []
-        for name in self.review(key).depends_on if key[2] else ():
+        for name in self.review(key).depends_on if not is_ref(key) else ():
             number = self.numbers.get(name)
             if number in self.gerrit.by_number:
                 needed = self.gerrit.by_number[number].key
@@ -72,7 +73,7 @@ class Reading:
 
     def same_topic(self, key: Key, history: list[str] | None = None, found: dict[Key, None] | None = None) -> list[Key]:
         """Open changes of its topic, and of the topics of those they are on in git."""
-        topic = self.review(key).topic if key[2] else ""
+        topic = self.review(key).topic if not is_ref(key) else ""
         history = [] if history is None else history
         found = {} if found is None else found
         if not topic:

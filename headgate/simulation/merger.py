@@ -9,6 +9,7 @@ from headgate.configuration import FreezeFailed, Layout, Problem, Ref, RemovedFi
 from headgate.configuration.files import rank
 from headgate.gating import Key, Prepare, Prepared
 from headgate.gating.knowledge import Knowledge, takes_part
+from headgate.refs import is_ref
 from headgate.simulation.knowledge import Reading
 from headgate.simulation.repositories import Commit, Heads, Place, Repositories, merge
 from headgate.simulation.texts import Conflict
@@ -69,7 +70,7 @@ class Merger:
         return f"Error merging {key[0]}/{self.reading.review(key).project} for {key[1]},{key[2]}"
 
     def _with(self, heads: Heads, key: Key, facts: Knowledge) -> Heads | None:
-        if key[2] == 0:
+        if is_ref(key):
             return heads
         review = self.reading.review(key)
         place = (review.canonical, review.branch)

@@ -27,6 +27,7 @@ from headgate.gating import (
 from headgate.gating.announcing import MERGED, ZUUL
 from headgate.gating.knowledge import Knowledge
 from headgate.gating.turning import Turning
+from headgate.refs import is_ref
 from headgate.simulation.executor import Executor, Running
 from headgate.simulation.gerrit import CI_ACCOUNT, CONNECTION, Gerrit
 from headgate.simulation.knowledge import Reading
@@ -190,7 +191,7 @@ class Scheduler:
                 if reporter.connection != CONNECTION:
                     continue
                 for key, message in report.messages.items():
-                    if key[2] == 0:
+                    if is_ref(key):
                         continue  # nobody reviews a branch or tag
                     review = self.gerrit.by_number[key[1]]
                     if phase != "submits":

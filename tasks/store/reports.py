@@ -14,6 +14,8 @@ from tasks.store.rows import report_of, report_values
 
 NO_END = ("enqueue", "start", "dequeue")
 """Kinds of reports that say nothing of how a buildset ended."""
+UNSAID_END = sa.and_(t.reports.c.sent.is_(None), t.reports.c.kind.not_in(NO_END))
+"""What is still to be said of an end."""
 
 
 class ReportStore(StoreBase):
@@ -56,12 +58,11 @@ class ReportStore(StoreBase):
     async def being_said(self, buildset_id: str) -> bool:
         """Is the end of the buildset written down and still to be said, by whomever?"""
         async with self._engine.connect() as connection:
-            unsaid = (t.reports.c.buildset == buildset_id, t.reports.c.sent.is_(None), t.reports.c.kind.not_in(NO_END))
-            return bool(await connection.scalar(sa.select(sa.exists().where(*unsaid))))
+            return bool(await connection.scalar(sa.select(sa.exists().where(t.reports.c.buildset == buildset_id, UNSAID_END))))
 
     async def hand_over(self, buildset_id: str) -> int:
         """Let the scheduler say of the buildset's end what its flow run has not said and will not say any more; how many reports."""
-        unsaid = (t.reports.c.buildset == buildset_id, t.reports.c.by_flow, t.reports.c.sent.is_(None), t.reports.c.kind.not_in(NO_END))
+        unsaid = (t.reports.c.buildset == buildset_id, t.reports.c.by_flow, UNSAID_END)
         async with self._engine.begin() as connection:
             taken = await connection.execute(sa.update(t.reports).where(*unsaid).values(by_flow=False))
             if taken.rowcount:
@@ -70,7 +71,7 @@ class ReportStore(StoreBase):
 
     async def unsaid_by_runs(self) -> dict[str, str]:
         """Flow run to buildset, of those whose end is still to be said by the run."""
-        unsaid = (t.reports.c.by_flow, t.reports.c.sent.is_(None), t.reports.c.kind.not_in(NO_END))
+        unsaid = (t.reports.c.by_flow, UNSAID_END)
         async with self._engine.connect() as connection:
             query = sa.select(t.buildsets.c.id, t.buildsets.c.flow_run).join(t.reports, t.reports.c.buildset == t.buildsets.c.id)
             rows = await connection.execute(query.where(*unsaid, t.buildsets.c.flow_run.is_not(None)).distinct())
